@@ -1,0 +1,3 @@
+"""lorareg: a versioned registry of LoRA adapters."""
+
+__version__ = "0.1.0"

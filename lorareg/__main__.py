@@ -1,0 +1,5 @@
+"""``python -m lorareg``."""
+
+from lorareg.cli.app import main
+
+main()

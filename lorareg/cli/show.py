@@ -1,0 +1,33 @@
+"""Answers on stdout: a table for people, or one JSON document with ``--json``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from lorareg.cli.root import err, out
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+
+
+def as_json(document: Any) -> None:
+    """Print a JSON document."""
+    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows under their heads."""
+    sheet = Table(*heads, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        sheet.add_row(*row)
+    out.print(sheet)
+
+
+def note(text: str) -> None:
+    """Say something on stderr."""
+    err.print(text, markup=False)

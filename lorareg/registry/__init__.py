@@ -1,0 +1,1 @@
+"""Names, digests and history: what an asset is and whether it is what it says. Never torch."""

@@ -1,0 +1,102 @@
+"""The model card of an asset: README.md beside its manifest, rendered by every git host.
+
+Source of the front matter: https://huggingface.co/docs/hub/model-cards.
+"""
+
+from __future__ import annotations
+
+from lorareg.registry.files import write_atomically
+from lorareg.registry.lock import Lock
+from lorareg.registry.manifest import ImageManifest, TextManifest
+from lorareg.registry.workspace import AssetFolder
+
+GENERATED = "<!-- written by lorareg from manifest.yaml and lock.json; edit those -->"
+
+
+def write(folder: AssetFolder, manifest: ImageManifest | TextManifest, lock: Lock) -> None:
+    """Regenerate the card."""
+    write_atomically(folder.card, text(folder, manifest, lock))
+
+
+def text(folder: AssetFolder, manifest: ImageManifest | TextManifest, lock: Lock) -> str:
+    """The card as Markdown with the Hub's YAML front matter."""
+    title = " · ".join(manifest.title.values()) or str(manifest.id)
+    parts = [_front_matter(manifest), GENERATED, "", f"# {title}", ""]
+    if manifest.description:
+        parts += [manifest.description.strip(), ""]
+    if folder.preview.is_file():
+        parts += ["![base and adapter, same prompts and seeds](preview.png)", ""]
+    parts += _facts(manifest, lock)
+    parts += _replies(lock)
+    parts += _sources(manifest)
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _front_matter(manifest: ImageManifest | TextManifest) -> str:
+    import io
+
+    from ruamel.yaml import YAML
+
+    front: dict[str, object] = {
+        "pipeline_tag": manifest.task,
+        "library_name": "diffusers" if manifest.task == "text-to-image" else "peft",
+        "tags": ["lora", "lorareg", manifest.kind],
+    }
+    if not manifest.base.model.startswith("builtin:"):
+        front["base_model"] = manifest.base.model
+    if manifest.license:
+        front["license"] = manifest.license.id.lower()
+    if manifest.trigger:
+        front["instance_prompt"] = manifest.trigger
+    stream = io.StringIO()
+    YAML().dump(front, stream)
+    return f"---\n{stream.getvalue()}---\n"
+
+
+def _facts(manifest: ImageManifest | TextManifest, lock: Lock) -> list[str]:
+    result, inputs = lock.result, lock.inputs
+    rows = [
+        ("adapter", f"`{manifest.id}`"),
+        ("base", f"`{manifest.base.model}`"),
+        ("trigger", f"`{manifest.trigger}`" if manifest.trigger else "none"),
+        ("weight", f"{manifest.weight.default:g}"),
+        ("rank, alpha, scale", f"{result.rank}, {result.alpha:g}, {manifest.lora.scale:g}"),
+        ("records", f"{inputs.dataset.records}, {result.held_out} of them held out"),
+        ("steps", f"{result.steps}, best at {result.best_step}"),
+        ("held-out loss", _loss(lock)),
+        ("fingerprint", f"`{lock.fingerprint}`"),
+    ]
+    rows += [(name, f"`{out.sha256}`") for name, out in sorted(lock.outputs.items())]
+    table = ["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows), ""]
+    return [*table, "Make it again:", "", f"    lorareg reproduce {manifest.id}", ""]
+
+
+def _loss(lock: Lock) -> str:
+    before, after = lock.result.base_validation_loss, lock.result.validation_loss
+    if before is None or after is None:
+        return "not measured"
+    return f"{before:.4f} (base) → {after:.4f} ({100 * (after / before - 1):+.1f} %)"
+
+
+def _replies(lock: Lock) -> list[str]:
+    if not lock.result.replies:
+        return []
+    rows = [
+        f"| {_cell(reply.prompt)} | {_cell(reply.base)} | {_cell(reply.adapter)} |"
+        for reply in lock.result.replies
+    ]
+    return ["## Samples", "", "| prompt | base | adapter |", "| --- | --- | --- |", *rows, ""]
+
+
+def _sources(manifest: ImageManifest | TextManifest) -> list[str]:
+    lines = []
+    for source in manifest.dataset.sources:
+        name = f"[{source.title}]({source.url})" if source.url else source.title
+        author = f" by {source.author}" if source.author else ""
+        changes = f"; {source.changes}" if source.changes else ""
+        lines.append(f"- {name}{author}, {source.license}{changes}")
+    return ["## Sources of the data", "", *lines, ""] if lines else []
+
+
+def _cell(value: str) -> str:
+    return " ".join(value.replace("|", "\\|").split())

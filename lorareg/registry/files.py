@@ -1,0 +1,127 @@
+"""Files that appear whole or not at all, and text that is UTF-8 or named."""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import os
+import re
+import secrets
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from lorareg.errors import InvalidFileError, LoraregError, NotFoundError
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
+IN_THE_WAY = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
+
+
+@contextmanager
+def replaced_atomically(path: Path) -> Iterator[BinaryIO]:
+    """Write to a temporary file that takes the place of ``path`` when the block ends well.
+
+    The old file stays as it was until the new one is on disk (write, fsync, rename, fsync of the
+    folder); after an exception, a kill or a full disk it is still the old one.
+
+    Raises:
+        LoraregError: the disk is full, or the file cannot be written there.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            remedy = "make room"
+        elif error.errno in NO_PERMISSION:
+            remedy = "give write permission"
+        elif error.errno in IN_THE_WAY:
+            remedy = "move away what is in the way"
+        else:
+            raise
+        raise LoraregError(
+            f"cannot write {path.name}",
+            why=f"{error.strerror} ({path.parent})",
+            fix=f"{remedy}, then run the command again; the file is as it was",
+        ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, data: bytes | str) -> None:
+    """Replace the content of ``path``; text is written as UTF-8."""
+    with replaced_atomically(path) as stream:
+        stream.write(data.encode() if isinstance(data, str) else data)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in ``folder`` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_utf8(path: Path, *, max_bytes: int) -> str:
+    """Read a text file that people wrote; a byte-order mark is dropped.
+
+    Raises:
+        NotFoundError: there is no such file.
+        InvalidFileError: too large, unreadable, or not UTF-8; then the line is named, and the
+            encoding it probably is.
+    """
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(max_bytes + 1)
+    except FileNotFoundError as error:
+        raise NotFoundError(f"there is no {path.name} in {path.parent.name}/") from error
+    except OSError as error:
+        raise InvalidFileError(f"cannot read {path.name}", why=str(error.strerror)) from error
+    if len(data) > max_bytes:
+        raise InvalidFileError(
+            f"{path.name} is too large",
+            why=f"{path.stat().st_size} bytes, at most {max_bytes} are read",
+            fix="shorten it, or split it",
+        )
+    data = data.removeprefix(codecs.BOM_UTF8)
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        spoken, iconv = _likely_encoding(data)
+        name = shlex.quote(str(path))
+        raise InvalidFileError(
+            f"{path.name} is not UTF-8: line {line}, byte 0x{data[error.start]:02x}",
+            why=f"it reads as {spoken}; lorareg files are UTF-8",
+            fix=f"convert it: iconv -f {iconv} -t UTF-8 {name} > utf8.tmp && mv utf8.tmp {name}"
+            if iconv
+            else "save it as UTF-8 in the program that made it",
+        ) from error
+
+
+def _likely_encoding(data: bytes) -> tuple[str, str]:
+    """Name of the encoding, for people and for iconv.
+
+    An accented letter of Windows-1252 and the letter after it also read as one Chinese character,
+    so it takes two characters in a row to mean GBK.
+    """
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "UTF-16", "UTF-16"
+    with suppress(UnicodeDecodeError):
+        if re.search("[\u4e00-\u9fff]{2}", data.decode("gb18030")):
+            return "GBK", "GB18030"
+    with suppress(UnicodeDecodeError):
+        data.decode("cp1252")
+        return "Windows-1252", "WINDOWS-1252"
+    return "no text encoding known here", ""

@@ -1,0 +1,311 @@
+"""Git, the keeper of truth: the only door to it.
+
+Git's own commands are run (through GitPython, output captured, no prompt, no editor), so that the
+user's settings, hooks and signing keys hold. Each commit holds the paths it was asked for and
+nothing else that happens to be staged.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lorareg.errors import ExternalToolError, LoraregError, NotFoundError
+from lorareg.registry.gitcommand import NO_COMMANDS_IN_URLS, call
+from lorareg.registry.gitupdate import Update, update
+
+REJECTED = re.compile(r"non-fast-forward|fetch first|cannot lock ref|failed to update ref")
+URL = re.compile(
+    r"(https?|ssh|git|file)://[^-].*"  # ssh://-o... would be an option of ssh
+    r"|[\w.][\w.-]*@[\w.][\w.-]*:.+"  # alice@example.org:path
+    r"|(?!-)(?![\w+.-]+://)(?!\w[\w+.-]*::).+"  # a folder, never NAME::... which runs a command
+)
+ALONE_SECONDS = 60  # how long another lorareg may commit or pull; hooks are slow
+MAX_BYTES = 64_000_000  # of a file read out of history; manifests and locks are far smaller
+
+
+@dataclass(frozen=True)
+class History:
+    """The git side of a registry.
+
+    Attributes:
+        root: the registry's top, which is the top of a git checkout; absolute.
+    """
+
+    root: Path
+
+    def init(self) -> None:
+        """Make a git repository unless there is one.
+
+        Raises:
+            LoraregError: the folder is inside another repository.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        top = call(self.root, ["rev-parse", "--show-toplevel"])
+        if top.status != 0:
+            self._git("init", "--quiet", "--initial-branch=main")
+        elif Path(top.line).resolve() != self.root.resolve():
+            raise LoraregError(
+                f"{self.root} is inside the git repository {top.line}",
+                why="a registry is the top of its repository, so that a clone is the registry",
+                fix=f"lorareg init {top.line}; or choose a folder outside of it",
+            )
+
+    def head(self) -> str | None:
+        """The current commit, 40 hex digits; None before the first one."""
+        found = call(self.root, ["rev-parse", "--verify", "--quiet", "HEAD^{commit}"])
+        return found.line if found.status == 0 else None
+
+    def branch(self) -> str | None:
+        """The current branch; None on a detached HEAD."""
+        found = call(self.root, ["symbolic-ref", "--quiet", "--short", "HEAD"])
+        return found.line if found.status == 0 else None
+
+    def remote(self, name: str = "origin") -> str | None:
+        """URL of a remote, or None."""
+        found = call(self.root, ["config", "--get", f"remote.{name}.url"])
+        return found.line if found.status == 0 else None
+
+    def identity(self) -> str:
+        """Who commits, as ``Name <mail>``.
+
+        Raises:
+            LoraregError: git does not know; guessing from the machine's name helps nobody.
+        """
+        found = call(self.root, ["-c", "user.useConfigOnly=true", "var", "GIT_AUTHOR_IDENT"])
+        if found.status == 0:
+            return found.line.rsplit(" ", 2)[0]
+        raise LoraregError(
+            "git does not know who you are",
+            why=found.last_words,
+            fix='git config --global user.name "Your Name" && '
+            "git config --global user.email you@example.org",
+        )
+
+    def changed(self, paths: Iterable[Path] | None = None) -> tuple[Path, ...]:
+        """Files that differ from HEAD, staged or not, also new and deleted ones.
+
+        Args:
+            paths: look only at these files and folders; None looks at all.
+
+        Returns:
+            Paths relative to the root, sorted. What .gitignore excludes does not count.
+        """
+        command = ["status", "--porcelain", "-z", "--no-renames", "--untracked-files=all"]
+        if paths is not None:
+            wanted = [self._literally(path) for path in paths]
+            if not wanted:
+                return ()
+            command += ["--", *wanted]
+        entries = self._git(*command).split("\0")
+        return tuple(sorted(Path(entry[3:]) for entry in entries if entry))
+
+    def is_dirty(self, paths: Iterable[Path] | None = None) -> bool:
+        """Whether anything differs from HEAD; see ``changed``."""
+        return bool(self.changed(paths))
+
+    def commit(self, paths: Iterable[Path], message: str) -> str | None:
+        """Commit these files and folders as they are on disk, and nothing else.
+
+        What others have staged stays staged. Two processes may commit at the same time.
+
+        Returns:
+            The commit, or None when nothing had changed.
+
+        Raises:
+            LoraregError: git does not know who commits.
+            ExternalToolError: git refuses: a hook, a merge in progress, a lock held for long.
+        """
+        changed = [path for path in paths if self.changed([path])]
+        if not changed:
+            return None
+        self.identity()
+        wanted = [self._literally(path) for path in changed]
+        with self._alone():
+            self._git("add", "--all", "--", *wanted)
+            command = ["commit", "--quiet", "--only", f"--message={message}", "--", *wanted]
+            made = call(self.root, command)
+        if made.status == 1 and not self.changed(changed):
+            return None  # another process committed the same
+        made.must_succeed()
+        # not HEAD: another process may have committed since
+        return self._git("rev-list", "--max-count=1", "HEAD", "--", *wanted).strip()
+
+    def resolve(self, revision: str) -> str:
+        """The commit, 40 hex digits, that a tag, branch or abbreviation means.
+
+        Raises:
+            NotFoundError: none.
+        """
+        name = f"{revision}^{{commit}}"
+        found = call(self.root, ["rev-parse", "--verify", "--quiet", name])
+        if revision.startswith("-") or found.status != 0:
+            raise NotFoundError(
+                f"there is no revision {revision!r}",
+                why="it names no commit, tag or branch that is here",
+                fix="git fetch --tags; or look it up: git log --oneline --decorate",
+            )
+        return found.line
+
+    def exists(self, path: Path, revision: str) -> bool:
+        """Whether a file or folder was there at a revision."""
+        blob = f"{self.resolve(revision)}:{self._relative(path)}"
+        return call(self.root, ["cat-file", "-e", blob]).status == 0
+
+    def read(self, path: Path, revision: str) -> bytes:
+        """A file's bytes at a revision.
+
+        Raises:
+            NotFoundError: no such revision, or no such file in it.
+            LoraregError: it is larger than anything a registry keeps in git.
+        """
+        name = self._relative(path)
+        blob = f"{self.resolve(revision)}:{name}"
+        size = call(self.root, ["cat-file", "-s", blob])
+        if size.status == 0 and int(size.line) > MAX_BYTES:
+            raise LoraregError(
+                f"{name} at {revision} is too large", why=f"{size.line} bytes, not {MAX_BYTES}"
+            )
+        found = call(self.root, ["cat-file", "blob", blob])
+        if found.status != 0:
+            raise NotFoundError(f"there is no file {name} at {revision}", why=found.last_words)
+        return found.output
+
+    def push(self, remote: str | None = None, *, follow_tags: bool = True) -> None:
+        """Send the current branch, and the annotated tags on it that the remote lacks.
+
+        Raises:
+            LoraregError: there is no remote, no branch or no commit.
+            ExternalToolError: the remote refuses; the usual case is that others pushed before.
+        """
+        name, branch = self._destination(remote)
+        options = ["--follow-tags"] if follow_tags else []
+        ref = f"refs/heads/{branch}"
+        done = call(
+            self.root, [*NO_COMMANDS_IN_URLS, "push", "--quiet", *options, name, f"{ref}:{ref}"]
+        )
+        if done.status != 0 and REJECTED.search(done.error):
+            raise ExternalToolError(
+                f"{name} did not take branch {branch}",
+                why="it has commits that are not here: others pushed before",
+                fix="lorareg pull, then push again",
+            )
+        done.must_succeed()
+
+    def pull(self, remote: str | None = None) -> Update:
+        """Get what others pushed: fast-forward, else put the local commits on top of it.
+
+        Local commits that carry a tag are merged instead: a rebase would leave a release behind
+        on a commit that is on no branch.
+
+        Raises:
+            LoraregError: there is no remote, no branch; or both sides have commits and files on
+                disk are uncommitted.
+            ExternalToolError: the remote cannot be reached; or both sides changed the same lines:
+                then everything is as before.
+        """
+        name, branch = self._destination(remote, must_have_commit=False)
+        with self._alone():
+            return update(self.root, name, branch)
+
+    @contextmanager
+    def worktree(self, revision: str, *, inside: Path | None = None) -> Iterator[Path]:
+        """A clean checkout of a revision, removed at the end of the block, also after an error.
+
+        Args:
+            revision: commit, tag or branch.
+            inside: folder to make it in; default is the system's temporary folder.
+        """
+        commit = self.resolve(revision)
+        if inside is not None:
+            inside.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="lorareg-", dir=inside))
+        tree = folder / folder.name  # git names its record after the last part
+        try:
+            # dvc install makes a post-checkout hook that would fetch data here
+            no_hooks = ("-c", f"core.hooksPath={os.devnull}")
+            self._git(*no_hooks, "worktree", "add", "--quiet", "--detach", str(tree), commit)
+            yield tree
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            call(self.root, ["worktree", "prune"])
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other lorareg processes from writing here meanwhile.
+
+        ``git commit --only`` reads the index before it locks it, so of two at the same time one
+        forgets, in the index, the new file that the other has just committed.
+        """
+        from filelock import FileLock, Timeout
+
+        file = self.root / self._git("rev-parse", "--git-path", "lorareg.lock").strip()
+        try:
+            with FileLock(file, timeout=ALONE_SECONDS):
+                yield
+        except Timeout as error:
+            raise ExternalToolError(
+                "another lorareg is writing to this git repository",
+                why=f"it has held {file.name} for more than {ALONE_SECONDS} seconds",
+                fix="wait for it to end, or end it; then run this again",
+            ) from error
+
+    def _destination(self, remote: str | None, must_have_commit: bool = True) -> tuple[str, str]:
+        branch = self.branch()
+        if branch is None:
+            raise LoraregError(
+                "you are on no branch", why="HEAD is detached", fix="git switch main"
+            )
+        if must_have_commit and self.head() is None:
+            raise LoraregError("there is no commit yet", fix="git add -A && git commit")
+        if remote is None:
+            configured = call(self.root, ["config", "--get", f"branch.{branch}.remote"])
+            remote = configured.line if configured.status == 0 else "origin"
+        if self.remote(remote) is None:
+            raise LoraregError(
+                f"there is no git remote {remote!r}",
+                why="nobody to share with is configured",
+                fix=f"git remote add {remote} URL",
+            )
+        return remote, branch
+
+    def _relative(self, path: Path) -> str:
+        inside = os.path.relpath(self.root / path, self.root)
+        if inside.split(os.sep)[0] == "..":
+            raise LoraregError(f"{path} is not in the registry", why=f"its top is {self.root}")
+        return Path(inside).as_posix()
+
+    def _literally(self, path: Path) -> str:
+        """The path for git's command line, where a file may be named * or :x."""
+        return f":(literal){self._relative(path)}"
+
+    def _git(self, *arguments: str) -> str:
+        return call(self.root, arguments).must_succeed().text
+
+
+def clone(url: str, into: Path) -> History:
+    """Copy a registry's history; the bytes come later.
+
+    Raises:
+        LoraregError: an address that could run a command, or a folder that is not empty.
+        ExternalToolError: it cannot be reached, or is no git repository.
+    """
+    if not URL.fullmatch(url) or any(ord(letter) < 32 for letter in url):
+        raise LoraregError(
+            f"{url!r} is not an address lorareg clones from",
+            why="allowed: https://, ssh://, git://, file://, user@host:path, a folder",
+            fix="write it as https://example.org/team/registry.git",
+        )
+    if into.exists() and not (into.is_dir() and not any(into.iterdir())):
+        raise LoraregError(f"{into} is not an empty folder", fix="choose a new folder")
+    into = into.resolve()
+    call(
+        Path.cwd(), [*NO_COMMANDS_IN_URLS, "clone", "--quiet", "--", url, str(into)]
+    ).must_succeed()
+    return History(into)

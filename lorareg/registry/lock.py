@@ -1,0 +1,201 @@
+"""What happened: ``lock.json`` ties the digests of everything that went in to what came out.
+
+Beside it stands ``dataset.json``, the digest of every file and caption of the dataset, so that a
+later difference can be named and not only noticed. Neither holds a path of a machine or a person.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from lorareg.errors import InvalidFileError
+from lorareg.registry import digest
+from lorareg.registry.files import read_utf8, write_atomically
+from lorareg.registry.header import read_header
+from lorareg.registry.schema import Strict, check
+from lorareg.registry.tensors import tensor_digest
+
+SCHEMA: Literal["lorareg/lock/1"] = "lorareg/lock/1"
+TRAINER = "1"
+"""Version of the numerics of ``trainers``: raised when equal inputs would give other weights."""
+MAX_BYTES = 64_000_000
+
+Digest = Annotated[str, Field(pattern=r"^[a-z0-9-]+:[0-9a-f]{64}$")]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=128)]
+
+
+class BaseInput(Strict):
+    """The frozen model that was adapted."""
+
+    model: str
+    revision: str | None
+    digest: Digest
+
+
+class DatasetInput(Strict):
+    """The dataset that was learned: ``md5`` is DVC's name for the same bytes, if it tracks them."""
+
+    path: str
+    digest: Digest
+    files: int
+    records: int
+    md5: str | None
+
+
+class ConfigInput(Strict):
+    """The resolved configuration, so that a later default cannot change the past."""
+
+    digest: Digest
+    resolved: dict[str, Any]
+
+
+class Inputs(Strict):
+    """Everything that determines the weights."""
+
+    base: BaseInput
+    dataset: DatasetInput
+    config: ConfigInput
+    trainer: str
+    chat_template: dict[str, str] | None = None
+
+    def fingerprint(self) -> str:
+        """Digest of all inputs; equal fingerprint means the same run."""
+        return fingerprint(
+            config=self.config.digest,
+            dataset=self.dataset.digest,
+            base=self.base.digest,
+            trainer=self.trainer,
+        )
+
+
+class Environment(Strict):
+    """The machine and the libraries: what explains a difference when the inputs are equal."""
+
+    python: str
+    packages: dict[str, str]
+    platform: str
+    device: str
+    precision: str
+    threads: int
+    commit: str | None
+    dirty: bool
+
+
+class Output(Strict):
+    """One weights file; ``tensors`` is its identity, independent of the header."""
+
+    bytes: int
+    sha256: Digest
+    tensors: Digest | None
+
+
+class Reply(Strict):
+    """What a language model answers without and with the adapter."""
+
+    prompt: str
+    base: str
+    adapter: str
+
+
+class Result(Strict):
+    """How the run went. Losses are means over the held-out records, with fixed noise."""
+
+    steps: int
+    best_step: int
+    train_loss: float
+    base_validation_loss: float | None
+    validation_loss: float | None
+    seconds: float
+    rank: int
+    alpha: float
+    modules: int
+    stopped: Literal["finished", "early"]
+    held_out: int
+    replies: tuple[Reply, ...] = ()
+
+
+class Member(Strict):
+    """One part of a recipe, pinned."""
+
+    ref: str
+    weight: float
+    commit: str | None
+    file: FileName
+    sha256: Digest
+    tensors: Digest
+
+
+class Lock(Strict):
+    """The lock of a trained adapter."""
+
+    schema_: Annotated[Literal["lorareg/lock/1"], Field(alias="schema")] = SCHEMA
+    asset: str
+    task: Literal["text-to-image", "text-generation"]
+    inputs: Inputs
+    fingerprint: Digest
+    environment: Environment
+    outputs: dict[FileName, Output]
+    result: Result
+    parents: tuple[Member, ...] = ()
+
+
+class RecipeLock(Strict):
+    """The lock of a composition."""
+
+    schema_: Annotated[Literal["lorareg/lock/1"], Field(alias="schema")] = SCHEMA
+    asset: str
+    task: Literal["text-to-image", "text-generation"]
+    base: BaseInput
+    members: tuple[Member, ...]
+    fingerprint: Digest
+    outputs: dict[FileName, Output] = {}
+
+
+def fingerprint(*, config: str, dataset: str, base: str, trainer: str = TRAINER) -> str:
+    """Digest of all inputs of a training run."""
+    inputs = {"config": config, "dataset": dataset, "base": base, "trainer": trainer}
+    return digest.of_json(inputs, "fingerprint-sha256-v1")
+
+
+def output(path: Path) -> Output:
+    """Facts of a weights file as it is on disk."""
+    tensors = None
+    if path.suffix == ".safetensors":
+        read_header(path)
+        tensors = tensor_digest(path)
+    return Output(bytes=path.stat().st_size, sha256=digest.of_file(path), tensors=tensors)
+
+
+def load(path: Path) -> Lock | RecipeLock:
+    """Read a lock.
+
+    Raises:
+        InvalidFileError: it is not one; it names every problem.
+    """
+    name = f"{path.parent.parent.name}/{path.parent.name}/{path.name}"
+    document = load_json(path, name)
+    recipe = isinstance(document, dict) and "members" in document
+    return check(RecipeLock, document, name) if recipe else check(Lock, document, name)
+
+
+def load_json(path: Path, name: str) -> Any:
+    """Read a JSON file that the tool wrote, bounded."""
+    try:
+        return json.loads(read_utf8(path, max_bytes=MAX_BYTES))
+    except (ValueError, RecursionError) as error:
+        raise InvalidFileError(
+            f"{name} is not JSON",
+            why=str(error),
+            fix=f"restore it: git checkout -- manifests/{name}",
+        ) from error
+
+
+def save(path: Path, value: Strict | dict[str, Any]) -> None:
+    """Write a lock for reading and diffing: sorted keys, two spaces, a newline at the end."""
+    document = value.model_dump(mode="json", by_alias=True) if isinstance(value, Strict) else value
+    text = json.dumps(document, sort_keys=True, ensure_ascii=False, indent=2, allow_nan=False)
+    write_atomically(path, text + "\n")

@@ -1,0 +1,345 @@
+"""What people want: ``manifest.yaml`` of an adapter, its bounds, and the part that shapes training.
+
+Every number has bounds, a unit and a default here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from lorareg.errors import InvalidFileError
+from lorareg.registry import digest, yamlfile
+from lorareg.registry.ids import MAX_SLUG, SLUG, AssetId
+from lorareg.registry.paths import inside
+from lorareg.registry.schema import Strict, check
+
+SCHEMA = "lorareg/1"
+TASKS = ("text-to-image", "text-generation")
+PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
+
+Slug = Annotated[
+    str,
+    Field(
+        pattern=rf"^{SLUG.pattern}$",
+        max_length=MAX_SLUG,
+        description="lower-case ASCII letters, digits, - and _; the title may say 张三",
+    ),
+]
+RelativePath = Annotated[str, AfterValidator(inside)]
+Revision = Annotated[
+    str,
+    Field(
+        pattern=r"^[0-9a-f]{40}$",
+        description="a commit of 40 hex digits, in quotes if it has no letter; a branch moves",
+    ),
+]
+Person = Annotated[
+    str,
+    Field(
+        pattern=r"^(group:)?[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        max_length=64,
+        description="a name such as alice, or group:characters",
+    ),
+]
+Strength = Annotated[float, Field(ge=-10, le=10)]
+Share = Annotated[float, Field(ge=0, le=0.5)]
+Text = Annotated[str, Field(min_length=1, max_length=2000)]
+
+
+class Base(Strict):
+    """The frozen model the adapter belongs to.
+
+    ``model`` is ``builtin:<name>``, a Hub id, a folder, a ``.safetensors`` checkpoint or a
+    ``.gguf`` file; folders and files may be relative to the registry. ``config`` is a folder in
+    diffusers layout that tells the shape of a single-file checkpoint; without it diffusers asks
+    the Hub.
+    """
+
+    model: Text
+    revision: Revision | None = None
+    config: Text | None = None
+
+    @model_validator(mode="after")
+    def _no_pickles(self) -> Base:
+        if self.model.lower().endswith(PICKLES):
+            raise ValueError(
+                f"{Path(self.model).suffix} files can run code when they are loaded; "
+                "convert it to .safetensors first"
+            )
+        return self
+
+
+class Source(Strict):
+    """Where pictures or texts came from, and the terms they came under."""
+
+    title: Text
+    author: Text | None = None
+    url: Text | None = None
+    license: Text
+    changes: Text | None = None
+
+
+class Dataset(Strict):
+    """A folder of the registry, tracked by DVC.
+
+    ``captions`` names the file of an image dataset (``metadata.csv``, ``metadata.jsonl``) or is
+    "txt" for sidecar files; by default the first of these that exists. ``skip`` names files of the
+    folder that are left alone: ``lorareg train --skip-broken`` fills it.
+    """
+
+    path: RelativePath
+    captions: Text | None = None
+    skip: tuple[Text, ...] = ()
+    sources: tuple[Source, ...] = ()
+
+
+class Lora(Strict):
+    """Shape of the adapter: delta = (alpha / rank) B A (arXiv 2106.09685)."""
+
+    rank: Annotated[int, Field(ge=1, le=1024)] = 16
+    alpha: Annotated[float, Field(gt=0, le=4096)] = 16.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    targets: Literal["attention", "attention+ff", "all-linear"] | tuple[Text, ...] = "attention"
+    text_encoder: Literal[False] = False
+
+    @property
+    def scale(self) -> float:
+        """Strength of the delta, alpha / rank: a learning rate means nothing without it."""
+        return self.alpha / self.rank
+
+
+class Validation(Strict):
+    """The held-out share, and when to give up.
+
+    Attributes:
+        share: part of the records held out, at least one record if above 0; 0 switches it off.
+        every_steps: steps between two validations; None is once an epoch.
+        patience: validations without an improvement before the run stops; None never stops.
+        min_delta: a loss counts as better only when it is lower by this much.
+    """
+
+    share: Share = 0.1
+    every_steps: Annotated[int, Field(ge=1)] | None = None
+    patience: Annotated[int, Field(ge=1, le=1000)] | None = None
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Training(Strict):
+    """How to train; what both tasks share.
+
+    Attributes:
+        batch_size: records a forward pass.
+        gradient_accumulation_steps: forward passes an optimizer step.
+        learning_rate: peak, after warm-up.
+        warmup_steps: optimizer steps of linear warm-up.
+        max_grad_norm: gradients are scaled down to this norm; 0 switches it off.
+        precision: of the frozen base; adapters are always float32. "auto" measures the machine.
+        save_steps: optimizer steps between two checkpoints to resume from.
+    """
+
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 4
+    gradient_accumulation_steps: Annotated[int, Field(ge=1, le=4096)] = 1
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 10
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-4
+    optimizer: Literal["adamw"] = "adamw"
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
+    scheduler: Literal["constant", "linear", "cosine"] = "cosine"
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 42
+    save_steps: Annotated[int, Field(ge=1)] = 100
+    validation: Validation = Validation()
+
+
+class ImageTraining(Training):
+    """Training on pictures.
+
+    Attributes:
+        resolution: side of the square training pictures in pixels, a multiple of 8.
+        caption_dropout: share of steps that see a picture without its caption, which keeps
+            classifier-free guidance working (arXiv 2207.12598).
+        min_snr_gamma: gamma of min-SNR loss weighting (arXiv 2303.09556); None switches it off.
+    """
+
+    resolution: Annotated[int, Field(ge=8, le=4096, multiple_of=8)] = 512
+    caption_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    min_snr_gamma: Annotated[float, Field(gt=0)] | None = None
+
+
+class TextTraining(Training):
+    """Training on dialogues.
+
+    Attributes:
+        max_length: tokens of a row; longer rows are cut at the end.
+    """
+
+    max_length: Annotated[int, Field(ge=8, le=1_000_000)] = 1024
+
+
+class Sampling(Strict):
+    """What to generate while training, always with the same seeds.
+
+    Attributes:
+        every_steps: optimizer steps between two sample sheets; 0 only at the end.
+        steps: denoising steps; guidance: classifier-free guidance scale (pictures only).
+        max_new_tokens: length of a reply (dialogues only).
+    """
+
+    prompts: Annotated[tuple[Text, ...], Field(max_length=16)] = ()
+    every_steps: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
+    steps: Annotated[int, Field(ge=1, le=1000)] = 25
+    guidance: Annotated[float, Field(ge=0, le=50)] = 5.0
+    max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = 64
+
+
+class Weight(Strict):
+    """Recommended strength in a composition; linear in the delta."""
+
+    default: Strength = 1.0
+    range: tuple[Strength, Strength] | None = None
+
+    @model_validator(mode="after")
+    def _default_is_in_range(self) -> Weight:
+        if self.range and not self.range[0] <= self.default <= self.range[1]:
+            low, high = self.range
+            raise ValueError(f"default {self.default:g} is not within range {low:g} to {high:g}")
+        return self
+
+
+class License(Strict):
+    """Terms of the adapter itself: an SPDX or Hub licence id."""
+
+    id: Text
+    link: Text | None = None
+
+
+class Scope(Strict):
+    """What users may do with the adapter, beyond its licence."""
+
+    commercial: Literal["none", "images", "services", "resale"] = "none"
+    derivatives: bool = True
+    merge: bool = True
+    credit: bool = True
+    expires: datetime.date | None = None
+
+
+class Consent(Strict):
+    """A real person's agreement to the use of a likeness."""
+
+    subject: Text
+    record: Text
+    covers: tuple[Text, ...] = ("image",)
+    expires: datetime.date | None = None
+
+
+class Manifest(Strict):
+    """What is common to the adapters of both tasks."""
+
+    schema_: Annotated[Literal["lorareg/1"], Field(alias="schema")]
+    kind: Slug
+    name: Slug
+    title: dict[Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]+)*$")], Text] = {}
+    description: str = ""
+    task: Literal["text-to-image", "text-generation"]
+    base: Base
+    trigger: Text | None = None
+    weight: Weight = Weight()
+    dataset: Dataset
+    lora: Lora = Lora()
+    train: Training = Training()
+    sample: Sampling = Sampling()
+    owners: tuple[Person, ...] = ()
+    visibility: Literal["private", "team", "public"] = "team"
+    license: License | None = None
+    scope: Scope = Scope()
+    consent: Consent | None = None
+
+    @property
+    def id(self) -> AssetId:
+        """``kind/name``."""
+        return AssetId(self.kind, self.name)
+
+    def config(self) -> dict[str, Any]:
+        """The resolved part that shapes the weights, defaults filled in.
+
+        Names, owners and terms are left out, and so is what only changes when files are written.
+        """
+        train = self.train.model_dump(mode="json", exclude={"save_steps"})
+        lora = self.lora.model_dump(mode="json")
+        return {
+            "schema": SCHEMA,
+            "task": self.task,
+            "captions": self.dataset.captions,
+            "skip": sorted(self.dataset.skip),
+            "lora": lora,
+            "train": train,
+        }
+
+    def config_digest(self) -> str:
+        """Digest of ``config``."""
+        return digest.of_json(self.config())
+
+
+class ImageManifest(Manifest):
+    """An adapter of a text-to-image model."""
+
+    task: Literal["text-to-image"]
+    train: ImageTraining = ImageTraining()
+
+
+class TextManifest(Manifest):
+    """An adapter of a causal language model."""
+
+    task: Literal["text-generation"]
+    train: TextTraining = TextTraining()
+
+
+def parse(document: dict[str, Any], name: str) -> ImageManifest | TextManifest:
+    """Check a manifest; ``name`` is how errors call it.
+
+    Raises:
+        InvalidFileError: lists every problem at once.
+    """
+    task = document.get("task")
+    if task == "text-to-image":
+        return check(ImageManifest, document, name)
+    if task == "text-generation":
+        return check(TextManifest, document, name)
+    raise InvalidFileError(
+        f"{name}: task is {task!r}" if task else f"{name}: task is missing",
+        why=f"a task is one of {', '.join(TASKS)}",
+        fix="task: text-to-image for pictures, task: text-generation for dialogues",
+    )
+
+
+def load(path: Path, asset: AssetId) -> ImageManifest | TextManifest:
+    """Read ``manifest.yaml`` of an asset and check that it is that asset's."""
+    shown = f"manifests/{asset}/{path.name}"
+    manifest = parse(yamlfile.load(path), shown)
+    if manifest.id != asset:
+        raise InvalidFileError(
+            f"{shown} says it is {manifest.id}",
+            why="kind and name must be those of the folder",
+            fix=f"set kind: {asset.kind} and name: {asset.name}, or move the folder",
+        )
+    return manifest
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of both kinds of adapter manifest, for editors."""
+    from pydantic import TypeAdapter
+
+    schema = TypeAdapter(ImageManifest | TextManifest).json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def is_hub_id(model: str) -> bool:
+    """Whether ``base.model`` has the form of a Hub id, ``org/name``."""
+    return bool(re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", model))

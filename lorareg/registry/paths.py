@@ -1,0 +1,45 @@
+"""Paths that people write in files and that must not lead out of the registry."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath
+
+from lorareg.errors import InvalidFileError
+
+
+def inside(text: str) -> str:
+    """Return a relative POSIX path in normal form.
+
+    Raises:
+        ValueError: absolute, with ``..``, a backslash, a drive letter or a control character.
+    """
+    path = PurePosixPath(text)
+    if path.is_absolute() or re.match(r"[A-Za-z]:", text) or text.startswith("~"):
+        raise ValueError("an absolute path leads out of the registry; write it relative to its top")
+    if ".." in path.parts:
+        raise ValueError("'..' may lead out of the registry; write it relative to its top")
+    if "\\" in text or any(ord(letter) < 32 for letter in text):
+        raise ValueError("write paths with / and without control characters")
+    if not path.parts:
+        raise ValueError("an empty path names the whole registry")
+    return str(path)
+
+
+def resolve_inside(root: Path, relative: str) -> Path:
+    """Join ``relative`` to ``root`` and follow links.
+
+    Raises:
+        InvalidFileError: the path leaves ``root``, also through a symbolic link.
+    """
+    try:
+        path = root / inside(relative)
+    except ValueError as error:
+        raise InvalidFileError(f"path {relative!r} is refused", why=str(error)) from error
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise InvalidFileError(
+            f"path {relative!r} is refused",
+            why="a symbolic link leads out of the registry",
+            fix="copy the files into the registry instead of linking them",
+        )
+    return path

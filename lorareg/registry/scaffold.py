@@ -1,0 +1,164 @@
+"""A first manifest that trains as it is: defaults by the base and the kind."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lorareg.errors import LoraregError
+from lorareg.registry import base, hub, manifest
+from lorareg.registry.files import write_atomically
+from lorareg.registry.ids import AssetId
+from lorareg.registry.manifest import Base, is_hub_id
+from lorareg.registry.recipe import KIND
+from lorareg.registry.workspace import AssetFolder, Workspace
+
+SCHEMA_FILE = "manifest.schema.json"
+STEPS = {"character": 450, "style": 450, "scene": 600}
+"""Optimizer steps that a small dataset wants, by kind; other kinds take the first."""
+TRAINED_FROM_SCRATCH = "builtin:avatar"  # small: takes high rates and ranks
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a person says to ``lorareg new``.
+
+    Attributes:
+        data: folder or .jsonl of the registry, relative to its top.
+        base: as in a manifest; a Hub id may carry a branch after '@'.
+    """
+
+    asset: AssetId
+    task: str | None
+    base: str | None
+    data: str
+    trigger: str | None = None
+
+
+def write(workspace: Workspace, wish: Wish) -> AssetFolder:
+    """Write ``manifest.yaml`` for a new adapter.
+
+    Raises:
+        LoraregError: it exists, or task and base do not go together.
+    """
+    folder = workspace.folder(wish.asset)
+    if wish.asset.kind == KIND:
+        raise LoraregError("a recipe is made by composing", fix="lorareg compose EXPR --as NAME")
+    if folder.manifest.exists():
+        raise LoraregError(
+            f"{wish.asset} exists already",
+            why=f"manifests/{wish.asset}/manifest.yaml is there; nothing was changed",
+            fix="edit it, or choose another name",
+        )
+    task = wish.task or _guess_task(workspace, wish)
+    chosen = _pinned(wish.base or _default_base(workspace, task), task)
+    text = _text(workspace, wish, task, chosen)
+    manifest.parse(_parsed(text, folder.manifest), f"manifests/{wish.asset}/manifest.yaml")
+    write_schema(workspace)
+    write_atomically(folder.manifest, text)
+    return folder
+
+
+def write_schema(workspace: Workspace) -> None:
+    """Put the JSON Schema where the scaffold's first line points editors to."""
+    text = json.dumps(manifest.json_schema(), indent=1, sort_keys=True, ensure_ascii=False)
+    write_atomically(workspace.scratch / SCHEMA_FILE, text + "\n")
+
+
+def _parsed(text: str, path: Path) -> dict[str, Any]:
+    from lorareg.registry import yamlfile
+
+    return yamlfile.parse(text, path)
+
+
+def _guess_task(workspace: Workspace, wish: Wish) -> str:
+    """Pictures mean text-to-image, .jsonl alone means text-generation."""
+    from lorareg.registry.dataset import scan
+
+    path = workspace.root / wish.data
+    if path.suffix == ".jsonl" or not scan(path, workspace.digests).images:
+        return "text-generation"
+    return "text-to-image"
+
+
+def _default_base(workspace: Workspace, task: str) -> str:
+    return next((model for name, model in workspace.settings.bases.items() if name == task), "")
+
+
+def _pinned(text: str, task: str) -> Base:
+    if not text:
+        raise LoraregError(f"there is no default base for {task}", fix="say --base MODEL")
+    model, _, branch = text.partition("@")
+    if is_hub_id(model) and not Path(model).exists():
+        return Base(model=model, revision=hub.resolve(model, branch or None))
+    return Base(model=text)
+
+
+def _text(workspace: Workspace, wish: Wish, task: str, chosen: Base) -> str:
+    found = base.resolve(chosen, task, workspace.root, workspace.digests)
+    revision = f", revision: {chosen.revision}" if chosen.revision else ""
+    trigger = wish.trigger or wish.asset.name
+    image = task == "text-to-image"
+    lines = [
+        f"# yaml-language-server: $schema=../../../.lorareg/{SCHEMA_FILE}",
+        f"schema: {manifest.SCHEMA}",
+        f"kind: {wish.asset.kind}",
+        f"name: {wish.asset.name}",
+        f"title: {{en: {json.dumps(wish.asset.name)}}}",
+        f"task: {task}",
+        f"base: {{model: {json.dumps(chosen.model)}{revision}}}",
+        *([f"trigger: {json.dumps(trigger)}"] if image else []),
+        f"dataset: {{path: {json.dumps(wish.data)}}}",
+        *(_image_lines(workspace, wish, found, trigger) if image else _text_lines(workspace, wish)),
+        "owners: []",
+        "visibility: team",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _image_lines(
+    workspace: Workspace, wish: Wish, found: base.ResolvedBase, trigger: str
+) -> list[str]:
+    small = found.model == TRAINED_FROM_SCRATCH
+    side = base.default_resolution(found.path) if found.layout == "diffusers" else 512
+    batch = 8 if small else 4
+    rank, rate, targets = (16, 2e-3, "attention+ff") if small else (16, 1e-4, "attention")
+    epochs = _epochs(workspace, wish, batch)
+    return [
+        f"lora: {{rank: {rank}, alpha: {rank}, targets: {targets}}}",
+        "train:",
+        f"  resolution: {side}",
+        f"  batch_size: {batch}",
+        f"  epochs: {epochs}",
+        f"  learning_rate: {rate}",
+        "  scheduler: cosine",
+        "  validation: {share: 0.1, patience: 10}",
+        "  seed: 42",
+        f"sample: {{prompts: [{json.dumps(trigger)}], guidance: {3.0 if small else 7.0}}}",
+    ]
+
+
+def _text_lines(workspace: Workspace, wish: Wish) -> list[str]:
+    return [
+        "lora: {rank: 16, alpha: 16, targets: all-linear}",
+        "train:",
+        "  max_length: 512",
+        "  batch_size: 4",
+        "  epochs: 4",
+        "  learning_rate: 3e-4",
+        "  scheduler: cosine",
+        "  validation: {share: 0.1, patience: 3}",
+        "  seed: 42",
+        'sample: {prompts: ["What is your favourite food?", "How are you today?"]}',
+    ]
+
+
+def _epochs(workspace: Workspace, wish: Wish, batch: int) -> int:
+    """As many rounds over the pictures as give the steps that the kind wants."""
+    from lorareg.registry.dataset import scan
+
+    pictures = len(scan(workspace.root / wish.data, workspace.digests).images)
+    steps = STEPS.get(wish.asset.kind, STEPS["character"])
+    return max(1, round(steps * batch / max(1, pictures)))

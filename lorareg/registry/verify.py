@@ -1,0 +1,132 @@
+"""Recomputing what a lock promises: a list of findings, never a bare yes or no."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lorareg.errors import LoraregError
+from lorareg.registry import dataset, digest, lock
+from lorareg.registry.digest import DigestCache
+from lorareg.registry.ids import AssetId
+from lorareg.registry.lock import Lock, RecipeLock
+from lorareg.registry.manifest import Manifest
+from lorareg.registry.tensors import tensor_digest
+from lorareg.registry.workspace import AssetFolder, Workspace
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was checked.
+
+    Attributes:
+        ok: whether it holds.
+        what: the thing: "weights/pytorch_lora_weights.safetensors".
+        detail: why not, or what was found.
+    """
+
+    ok: bool
+    what: str
+    detail: str = ""
+
+
+def verify(workspace: Workspace, asset: AssetId, *, quick: bool = False) -> list[Finding]:
+    """Check an asset's lock against its bytes.
+
+    Args:
+        workspace: the registry.
+        asset: an adapter or a recipe.
+        quick: trust digests remembered by (inode, size, mtime), and leave tensor digests out.
+    """
+    folder = workspace.folder(asset)
+    if not folder.lock.is_file():
+        return [Finding(False, "lock.json", "there is none: lorareg train makes it")]
+    try:
+        found = lock.load(folder.lock)
+    except LoraregError as error:
+        return [Finding(False, "lock.json", str(error))]
+    findings = [Finding(found.asset == str(asset), "lock.json", f"asset {found.asset}")]
+    findings += _outputs(folder, found, quick, workspace)
+    if isinstance(found, RecipeLock):
+        return [*findings, *_members(workspace, found)]
+    return [*findings, *_inputs(workspace, folder, found), *_terms(workspace, asset)]
+
+
+def _outputs(
+    folder: AssetFolder, found: Lock | RecipeLock, quick: bool, workspace: Workspace
+) -> Iterator[Finding]:
+    for name, promised in sorted(found.outputs.items()):
+        path = folder.weights / name
+        what = f"weights/{name}"
+        if not path.is_file():
+            yield Finding(False, what, "not here: lorareg pull fetches it")
+            continue
+        remembered = workspace.digests if quick else DigestCache(None)
+        now = remembered.digests({name: path})[name]
+        if now != promised.sha256:
+            yield Finding(False, what, f"is {now}, the lock says {promised.sha256}")
+        elif promised.tensors and not quick and tensor_digest(path) != promised.tensors:
+            yield Finding(False, what, f"its tensors are not {promised.tensors}")
+        else:
+            yield Finding(True, what, promised.sha256)
+    if folder.weights.is_dir():
+        strangers = {path.name for path in folder.weights.iterdir()} - found.outputs.keys()
+        for name in sorted(strangers - {".gitignore"}):
+            yield Finding(False, f"weights/{name}", "is not in the lock: remove it")
+
+
+def _inputs(workspace: Workspace, folder: AssetFolder, found: Lock) -> Iterator[Finding]:
+    same = found.inputs.fingerprint() == found.fingerprint
+    yield Finding(same, "fingerprint", found.fingerprint if same else "does not follow from inputs")
+    resolved = digest.of_json(found.inputs.config.resolved)
+    yield Finding(resolved == found.inputs.config.digest, "config", found.inputs.config.digest)
+    if folder.dataset.is_file():
+        index = lock.load_json(folder.dataset, f"{found.asset}/{folder.dataset.name}")
+        listed = dataset.Listing(index.get("files", {})).digest
+        promised = found.inputs.dataset.digest
+        yield Finding(
+            listed == promised, "dataset.json", promised if listed == promised else listed
+        )
+    path = workspace.root / found.inputs.dataset.path
+    if path.exists():
+        now = dataset.scan(path, workspace.digests).digest
+        ok = now == found.inputs.dataset.digest
+        detail = now if ok else "differs from the lock: lorareg status names the change"
+        yield Finding(ok, found.inputs.dataset.path, detail)
+
+
+def _terms(workspace: Workspace, asset: AssetId) -> Iterator[Finding]:
+    try:
+        manifest = workspace.load_manifest(asset)
+    except LoraregError as error:
+        yield Finding(False, "manifest.yaml", str(error))
+        return
+    yield Finding(True, "manifest.yaml", manifest.schema_)
+    for what, date in _dates(manifest):
+        valid = date >= datetime.date.today()
+        yield Finding(valid, what, f"{'until' if valid else 'expired on'} {date}")
+
+
+def _dates(manifest: Manifest) -> Iterator[tuple[str, datetime.date]]:
+    if manifest.scope.expires:
+        yield "scope", manifest.scope.expires
+    if manifest.consent and manifest.consent.expires:
+        yield f"consent of {manifest.consent.subject}", manifest.consent.expires
+
+
+def _members(workspace: Workspace, found: RecipeLock) -> Iterator[Finding]:
+    for member in found.members:
+        path = workspace.folder(AssetId.parse(member.ref)).weights / member.file
+        if not path.is_file():
+            yield Finding(False, member.ref, "its weights are not here: lorareg pull fetches them")
+        elif tensor_digest(path) == member.tensors:
+            yield Finding(True, member.ref, member.tensors)
+        else:
+            yield Finding(False, member.ref, f"is no longer {member.tensors}")
+
+
+def load_any(workspace: Workspace, asset: AssetId) -> Lock | RecipeLock | None:
+    """The lock of an adapter or recipe, or None."""
+    path = workspace.folder(asset).lock
+    return lock.load(path) if path.is_file() else None

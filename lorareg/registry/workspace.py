@@ -1,0 +1,251 @@
+"""A registry on disk: where its top is, and where everything in it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from lorareg.errors import NotFoundError
+from lorareg.registry import lock, manifest, pointer, recipe, yamlfile
+from lorareg.registry.digest import DigestCache
+from lorareg.registry.history import History
+from lorareg.registry.ids import SLUG, AssetId, Ref
+from lorareg.registry.paths import resolve_inside
+from lorareg.registry.pointer import pointer_path
+from lorareg.registry.schema import Strict, check
+from lorareg.registry.store import Store
+
+SETTINGS = "lorareg.yaml"
+
+
+class Settings(Strict):
+    """``lorareg.yaml``: what holds for the whole registry.
+
+    Attributes:
+        name: of the registry.
+        bases: default base model for each task, used by ``lorareg new``.
+        remotes: visibility -> name of the DVC remote that holds its bytes.
+    """
+
+    schema_: Annotated[Literal["lorareg/1"], Field(alias="schema")]
+    name: str
+    bases: dict[Literal["text-to-image", "text-generation"], str] = {}
+    remotes: dict[Literal["private", "team", "public"], str] = {}
+
+
+@dataclass(frozen=True)
+class AssetFolder:
+    """Every path of one asset."""
+
+    id: AssetId
+    path: Path
+
+    @property
+    def manifest(self) -> Path:
+        """Intent, written by people."""
+        return self.path / "manifest.yaml"
+
+    @property
+    def lock(self) -> Path:
+        """Facts, written by the tool."""
+        return self.path / "lock.json"
+
+    @property
+    def dataset(self) -> Path:
+        """Digest of every file and caption of the dataset that was trained on."""
+        return self.path / "dataset.json"
+
+    @property
+    def weights(self) -> Path:
+        """The bytes."""
+        return self.path / "weights"
+
+    @property
+    def pointer(self) -> Path:
+        """DVC's name for the bytes."""
+        return self.path / "weights.dvc"
+
+    @property
+    def card(self) -> Path:
+        """The model card that git hosts render."""
+        return self.path / "README.md"
+
+    @property
+    def preview(self) -> Path:
+        """One picture of what the adapter does."""
+        return self.path / "preview.png"
+
+
+class Workspace:
+    """One registry.
+
+    Attributes:
+        root: its top folder, absolute.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+
+    @classmethod
+    def find(cls, start: Path | None = None) -> Workspace:
+        """The registry that ``start`` (default: the current folder) is in.
+
+        Raises:
+            NotFoundError: no folder upward holds ``lorareg.yaml``.
+        """
+        here = (start or Path.cwd()).resolve()
+        for folder in (here, *here.parents):
+            if (folder / SETTINGS).is_file():
+                return cls(folder)
+        raise NotFoundError(
+            "this is no registry",
+            why=f"neither {here} nor a folder above it holds {SETTINGS}",
+            fix="go to your registry, or make one here: lorareg init",
+        )
+
+    @cached_property
+    def settings(self) -> Settings:
+        """``lorareg.yaml``, checked."""
+        return check(Settings, yamlfile.load(self.root / SETTINGS), SETTINGS)
+
+    @property
+    def manifests(self) -> Path:
+        """Folder of all assets."""
+        return self.root / "manifests"
+
+    @property
+    def scratch(self) -> Path:
+        """Ignored by git; everything in it can be made again."""
+        return self.root / ".lorareg"
+
+    @property
+    def cache(self) -> Path:
+        """Latents, embeddings and digests, by content."""
+        return self.scratch / "cache"
+
+    @property
+    def digests(self) -> DigestCache:
+        """Digests of files, remembered by (inode, size, mtime)."""
+        return DigestCache(self.cache / "digests.sqlite")
+
+    @property
+    def store(self) -> Store:
+        """The DVC side of the registry."""
+        return Store(self.root)
+
+    @property
+    def history(self) -> History:
+        """The git side of the registry."""
+        return History(self.root)
+
+    def folder(self, asset: AssetId) -> AssetFolder:
+        """Paths of an asset, whether or not it exists."""
+        return AssetFolder(asset, resolve_inside(self.root, f"manifests/{asset}"))
+
+    def runs(self, asset: AssetId) -> Path:
+        """Checkpoints and logs of an asset's training runs."""
+        return self.scratch / "runs" / asset.kind / asset.name
+
+    def dataset(self, wanted: manifest.Manifest) -> Path:
+        """Folder (or .jsonl file) of a manifest's dataset, checked to be in the registry."""
+        return resolve_inside(self.root, wanted.dataset.path)
+
+    def assets(self) -> Iterator[AssetId]:
+        """Every asset that has a manifest, sorted."""
+        for kind in _folders(self.manifests):
+            for folder in _folders(Path(kind.path)):
+                named = SLUG.fullmatch(kind.name) and SLUG.fullmatch(folder.name)
+                if named and os.path.exists(f"{folder.path}/manifest.yaml"):
+                    yield AssetId(kind.name, folder.name)
+
+    def find_asset(self, ref: Ref | str) -> AssetId:
+        """The asset a reference means; a bare name works where it is unique.
+
+        Raises:
+            NotFoundError: none, or several; the candidates are listed.
+        """
+        ref = Ref.parse(ref) if isinstance(ref, str) else ref
+        if ref.kind is not None:
+            asset = AssetId(ref.kind, ref.name)
+            if self.folder(asset).manifest.is_file():
+                return asset
+            found = []
+        else:
+            found = [asset for asset in self.assets() if asset.name == ref.name]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise NotFoundError(
+                f"{ref.name!r} is the name of several assets",
+                why=", ".join(str(asset) for asset in found),
+                fix=f"write the kind too: {found[0]}",
+            )
+        raise NotFoundError(
+            f"there is no asset {str(ref)!r}",
+            why=self._near(ref),
+            fix="lorareg list shows them all",
+        )
+
+    def load_manifest(self, asset: AssetId) -> manifest.ImageManifest | manifest.TextManifest:
+        """The checked manifest of an adapter."""
+        if asset.kind == recipe.KIND:
+            raise NotFoundError(
+                f"{asset} is a recipe, not an adapter",
+                fix=f"use it in a composition: lorareg compose {asset}",
+            )
+        return manifest.load(self.folder(asset).manifest, asset)
+
+    def edit_manifest(self, asset: AssetId, changes: Mapping[str, Any]) -> None:
+        """Set values in an adapter's manifest, unless they make it invalid."""
+        path = self.folder(asset).manifest
+        yamlfile.edit(path, changes, lambda new: manifest.parse(new, f"manifests/{asset}"))
+
+    def load_asset(self, asset: AssetId) -> manifest.Manifest | recipe.RecipeManifest:
+        """The checked manifest of an adapter or a recipe."""
+        if asset.kind == recipe.KIND:
+            return recipe.load(self.folder(asset).manifest, asset)
+        return self.load_manifest(asset)
+
+    def load_lock(self, asset: AssetId) -> lock.Lock | None:
+        """What was trained, or None if nothing was."""
+        path = self.folder(asset).lock
+        if not path.is_file():
+            return None
+        found = lock.load(path)
+        return found if isinstance(found, lock.Lock) else None
+
+    def dataset_md5(self, wanted: manifest.Manifest) -> str | None:
+        """DVC's name for the dataset's bytes, if DVC tracks it."""
+        file = pointer_path(self.dataset(wanted))
+        return pointer.read(self.root, file).md5 if file.is_file() else None
+
+    def weights_match(self, folder: AssetFolder, known: lock.Lock | lock.RecipeLock) -> bool:
+        """Whether the weights on disk are, byte for byte, the ones the lock promises."""
+        files = {name: folder.weights / name for name in known.outputs}
+        if not all(path.is_file() for path in files.values()):
+            return False
+        found = self.digests.digests(files)
+        return all(found[name] == output.sha256 for name, output in known.outputs.items())
+
+    def _near(self, ref: Ref) -> str:
+        import difflib
+
+        names = {asset.name: asset for asset in self.assets()}
+        near = difflib.get_close_matches(ref.name, names, n=3, cutoff=0.5)
+        if near:
+            return "near names: " + ", ".join(str(names[name]) for name in near)
+        return f"manifests/ holds {len(names)} other assets" if names else "manifests/ is empty"
+
+
+def _folders(path: Path) -> list[os.DirEntry[str]]:
+    if not path.is_dir():
+        return []
+    with os.scandir(path) as entries:
+        folders = [entry for entry in entries if entry.is_dir()]
+    return sorted(folders, key=lambda entry: entry.name)

@@ -1,0 +1,1 @@
+"""Tensors in motion: the shared LoRA core and its tasks."""

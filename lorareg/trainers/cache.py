@@ -1,0 +1,107 @@
+"""Tensors kept by content: latents and text embeddings, computed once for all runs.
+
+A key is the digest of everything the value depends on, so an entry can never be stale; the cache
+lives outside of the dataset and may be deleted at any time. Entries are held in safetensors shards
+whose headers are the index: there is no second file that could disagree with them.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+
+from lorareg.errors import InvalidFileError
+from lorareg.registry import tensors
+from lorareg.registry.digest import of_json
+from lorareg.registry.header import read_header
+from lorareg.trainers.tensor_bytes import raw_tensor
+
+SHARD_ENTRIES = 1024  # values flushed together; bounds what an interruption loses
+
+
+def key(*parts: object) -> str:
+    """Name of an entry: digest of everything its value depends on."""
+    return of_json([str(part) for part in parts]).removeprefix("sha256:")
+
+
+class TensorCache:
+    """A folder of shards, read through memory maps.
+
+    Args:
+        folder: one folder for each kind of value.
+        fields: names of the tensors that make up one value ("mean", "logvar").
+    """
+
+    def __init__(self, folder: Path, fields: Sequence[str]) -> None:
+        self._folder = folder
+        self._fields = tuple(fields)
+        self._shard_of = self._index()
+
+    def missing(self, keys: Sequence[str]) -> list[str]:
+        """The keys that have no value yet, each once, in order."""
+        return [name for name in dict.fromkeys(keys) if name not in self._shard_of]
+
+    def fill(
+        self,
+        keys: Sequence[str],
+        compute: Callable[[str], Mapping[str, torch.Tensor]],
+        advance: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
+        """Compute the missing values and keep them.
+
+        One at a time, since a value computed within a batch can differ in its last bit with the
+        batch it was in, and a run must not depend on what the cache held before.
+
+        Args:
+            keys: all that will be asked for.
+            compute: value of one key, a map of field -> tensor.
+            advance: told (done, total).
+        """
+        missing = self.missing(keys)
+        pending: dict[str, Mapping[str, torch.Tensor]] = {}
+        for done, name in enumerate(missing, start=1):
+            pending[name] = compute(name)
+            advance(done, len(missing))
+            if len(pending) == SHARD_ENTRIES or done == len(missing):
+                self._flush(pending)
+                pending = {}
+
+    def get(self, keys: Sequence[str]) -> list[dict[str, torch.Tensor]]:
+        """Values of the keys, which must be there."""
+        found: dict[str, dict[str, torch.Tensor]] = {}
+        by_shard: dict[Path, list[str]] = {}
+        for name in dict.fromkeys(keys):
+            by_shard.setdefault(self._shard_of[name], []).append(name)
+        for shard, names in by_shard.items():
+            with safe_open(shard, framework="pt") as stream:
+                for name in names:
+                    found[name] = {f: stream.get_tensor(f"{name}.{f}") for f in self._fields}
+        return [found[name] for name in keys]
+
+    def _index(self) -> dict[str, Path]:
+        index = {}
+        for shard in sorted(self._folder.glob("*.safetensors")):
+            try:
+                names = {entry.name for entry in read_header(shard).tensors}
+            except InvalidFileError:
+                shard.unlink()  # a damaged shard costs time, never correctness
+                continue
+            for name in names:
+                entry, _, field = name.rpartition(".")
+                if field == self._fields[0] and all(f"{entry}.{f}" in names for f in self._fields):
+                    index[entry] = shard
+        return index
+
+    def _flush(self, values: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
+        shard = self._folder / f"{uuid.uuid4().hex}.safetensors"
+        raw = {
+            f"{name}.{field}": raw_tensor(value[field])
+            for name, value in values.items()
+            for field in self._fields
+        }
+        tensors.write(shard, raw, {})
+        self._shard_of.update(dict.fromkeys(values, shard))

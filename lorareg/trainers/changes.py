@@ -1,0 +1,148 @@
+"""What differs between a lock and the registry as it is now, named to the caption. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lorareg.errors import LoraregError, NotFoundError
+from lorareg.registry import base, dataset, lock
+from lorareg.registry.dataset import Listing, difference
+from lorareg.registry.ids import AssetId
+from lorareg.registry.lock import Lock
+from lorareg.registry.manifest import ImageManifest, TextManifest
+from lorareg.registry.workspace import Workspace
+from lorareg.trainers.data.records import record_digests
+
+State = Literal["untrained", "up-to-date", "stale", "modified", "missing"]
+
+
+@dataclass(frozen=True)
+class Status:
+    """How an adapter stands.
+
+    Attributes:
+        state: untrained (no lock), missing (weights not pulled), modified (weights are not the
+            lock's), stale (an input changed since), up-to-date.
+        reasons: what is missing, modified or changed, one line each.
+    """
+
+    asset: AssetId
+    state: State
+    reasons: tuple[str, ...] = ()
+
+
+def fingerprint_now(workspace: Workspace, manifest: ImageManifest | TextManifest) -> str:
+    """Fingerprint that a run would have if it started now."""
+    found = base.resolve(manifest.base, manifest.task, workspace.root, workspace.digests)
+    listing = dataset.scan(workspace.dataset(manifest), workspace.digests)
+    return lock.fingerprint(
+        config=manifest.config_digest(), dataset=listing.digest, base=found.digest
+    )
+
+
+def status(workspace: Workspace, asset: AssetId) -> Status:
+    """Compare an adapter's manifest, data and weights with its lock."""
+    manifest = workspace.load_manifest(asset)
+    known = workspace.load_lock(asset)
+    if known is None:
+        return Status(asset, "untrained", ("there is no lock: lorareg train makes one",))
+    folder = workspace.folder(asset)
+    missing = [name for name in known.outputs if not (folder.weights / name).is_file()]
+    if missing:
+        return Status(asset, "missing", tuple(f"weights/{n}: not here" for n in sorted(missing)))
+    if not workspace.weights_match(folder, known):
+        return Status(asset, "modified", ("weights/: bytes do not match the lock",))
+    changed = changed_inputs(workspace, manifest, known)
+    return Status(asset, "stale" if changed else "up-to-date", tuple(changed))
+
+
+def changed_inputs(
+    workspace: Workspace, manifest: ImageManifest | TextManifest, known: Lock
+) -> list[str]:
+    """Every input that is not what the lock says, one line each; empty if all are the same."""
+    return [
+        *config_changes(known.inputs.config.resolved, manifest.config()),
+        *_dataset_changes(workspace, manifest, known),
+        *_base_changes(workspace, manifest, known),
+        *_trainer_changes(known),
+    ]
+
+
+def config_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Lines such as ``lora.rank: 16 -> 8``."""
+    old, new = _flat(before), _flat(after)
+    return [
+        f"{key}: {old.get(key)!r} -> {new.get(key)!r}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
+
+
+def _dataset_changes(
+    workspace: Workspace, manifest: ImageManifest | TextManifest, known: Lock
+) -> list[str]:
+    path = workspace.dataset(manifest)
+    if not path.exists():
+        md5 = workspace.dataset_md5(manifest)
+        if md5 is None or md5 == known.inputs.dataset.md5:
+            return []  # its bytes are not pulled, but git says that they are the same ones
+        return [f"{manifest.dataset.path}: DVC names other bytes than the lock"]
+    listing = dataset.scan(path, workspace.digests)
+    if listing.digest == known.inputs.dataset.digest:
+        return []
+    named = _named_changes(workspace, manifest, listing)
+    return [f"{manifest.dataset.path}/{line}" for line in named] or [
+        f"{manifest.dataset.path}: digest differs"
+    ]
+
+
+def _named_changes(
+    workspace: Workspace, manifest: ImageManifest | TextManifest, listing: Listing
+) -> list[str]:
+    """Name files and captions, if the index of the trained dataset is there."""
+    path = workspace.folder(manifest.id).dataset
+    if not path.is_file():
+        return []
+    index = lock.load_json(path, f"{manifest.id}/{path.name}")
+    files = difference(index.get("files", {}), listing.files).sentences()
+    try:
+        now = record_digests(workspace.dataset(manifest), manifest, listing)
+    except LoraregError as error:
+        return [*files, error.what]
+    records = difference(index.get("records", {}), now)
+    captions = [f"caption of {name}: changed" for name in records.changed]
+    return [*captions, *files]
+
+
+def _base_changes(
+    workspace: Workspace, manifest: ImageManifest | TextManifest, known: Lock
+) -> list[str]:
+    before = known.inputs.base
+    if (before.model, before.revision) != (manifest.base.model, manifest.base.revision):
+        return [f"base: {before.model} -> {manifest.base.model}"]
+    try:
+        now = base.resolve(
+            manifest.base, manifest.task, workspace.root, workspace.digests, fetch=False
+        )
+    except NotFoundError as error:
+        pinned = before.revision or before.model.startswith("builtin:")
+        return [] if pinned else [f"base: {error.what}"]
+    return [] if now.digest == before.digest else [f"base: {before.model} has other weights now"]
+
+
+def _trainer_changes(known: Lock) -> list[str]:
+    if known.inputs.trainer == lock.TRAINER:
+        return []
+    return [f"trainer: version {known.inputs.trainer} -> {lock.TRAINER}"]
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

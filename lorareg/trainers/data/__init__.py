@@ -1,0 +1,1 @@
+"""Records read from a dataset folder, which is never written to."""

@@ -1,0 +1,146 @@
+"""One row of a dialogue dataset in any of four shapes -> messages.
+
+=================================  ===========================================================
+shape (who uses it)                row
+=================================  ===========================================================
+instruction (alpaca)               ``{"instruction": ..., "input": ..., "output": ...}``
+prompt/completion                  ``{"prompt": ..., "completion": ...}``
+messages (OpenAI, TRL)             ``{"messages": [{"role": "user", "content": ...}, ...]}``
+conversations (ShareGPT)           ``{"conversations": [{"from": "human", "value": ...}, ...]}``
+=================================  ===========================================================
+
+Whatever the shape, a dialogue is one system message at most, at its head, then user and assistant
+in turn, the last word the assistant's. This is the order every chat template takes: those of
+Llama 2, Mistral and Gemma refuse two user messages in a row. Other keys (``id``, ``source``) are
+ignored, but for those that carry words the model would have to see (``history``, ``tools``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SHAPES = (
+    "{instruction, input, output}, {prompt, completion}, "
+    "{messages: [{role, content}]} or {conversations: [{from, value}]}"
+)
+ROLES = {
+    "system": "system",
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+}
+UNREAD = ("history", "tools", "functions", "images", "audios", "videos")
+
+
+class RowError(ValueError):
+    """Why a row cannot be used, in one line; the reader adds file and line."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """What one side says.
+
+    Attributes:
+        role: "system", "user" or "assistant".
+        content: its words, never blank.
+    """
+
+    role: str
+    content: str
+
+
+def read_row(row: object) -> tuple[Message, ...]:
+    """Turn a parsed JSON row into messages.
+
+    >>> read_row({"prompt": "Hi", "completion": "Arr!"})[1]
+    Message(role='assistant', content='Arr!')
+
+    Raises:
+        RowError: the row has none of the four shapes, or says nothing, or out of turn.
+    """
+    if not isinstance(row, dict):
+        raise RowError(f"a row is an object {SHAPES}, not {_named(row)}")
+    if unread := [key for key in UNREAD if row.get(key)]:
+        raise RowError(f"{unread[0]!r} is not read; put every turn into messages, as text")
+    if "messages" in row:
+        messages = _from_list(row["messages"], "messages", "role", "content")
+    elif "conversations" in row:
+        messages = _from_list(row["conversations"], "conversations", "from", "value")
+    elif "instruction" in row:
+        messages = _from_pair(row, "instruction", "output")
+    elif "prompt" in row:
+        messages = _from_pair(row, "prompt", "completion")
+    else:
+        keys = ", ".join(map(str, row)) or "none"
+        raise RowError(f"unknown shape, keys {keys}; known are {SHAPES}")
+    if messages and messages[0].role != "system" and _says(row.get("system")):
+        messages = [Message("system", _text(row["system"], "system")), *messages]
+    _check_turns(messages)
+    return tuple(messages)
+
+
+def _from_pair(row: dict[str, object], question: str, answer: str) -> list[Message]:
+    asked = _text(row[question], question)
+    if _says(row.get("input")) and question == "instruction":
+        asked = f"{asked}\n{_text(row['input'], 'input')}"
+    if row.get(answer) is None:
+        raise RowError(f"no response: {answer!r} is missing")
+    return [Message("user", asked), Message("assistant", _text(row[answer], answer))]
+
+
+def _from_list(turns: object, name: str, who: str, what: str) -> list[Message]:
+    if not isinstance(turns, list):
+        raise RowError(f"{name} is a list, not {_named(turns)}")
+    messages = []
+    for number, turn in enumerate(turns, start=1):
+        place = f"{name} {number}"
+        if not isinstance(turn, dict) or who not in turn or what not in turn:
+            raise RowError(f"{place} is not {{{who}, {what}}}")
+        role = turn[who]
+        if not isinstance(role, str) or role not in ROLES:
+            known = "system, user, assistant" if who == "role" else "system, human, gpt"
+            raise RowError(f"{place}: {who} {role!r} is not one of {known}")
+        messages.append(Message(ROLES[role], _text(turn[what], f"{place}: {what}")))
+    return messages
+
+
+def _check_turns(messages: list[Message]) -> None:
+    roles = [message.role for message in messages]
+    spoken = roles[1:] if roles[:1] == ["system"] else roles
+    if "assistant" not in spoken:
+        raise RowError("no response: nothing here is said by the assistant")
+    if spoken[0] != "user":
+        raise RowError(f"wrong order: the {spoken[0]} speaks first, the user should")
+    for before, after in zip(spoken, spoken[1:], strict=False):
+        if after == "system":
+            raise RowError("wrong order: a system message stands only at the head")
+        if before == after:
+            raise RowError(
+                f"wrong order: two {before} messages in a row, which many chat templates refuse; "
+                "join them into one"
+            )
+    if spoken[-1] != "assistant":
+        raise RowError("no response to the last user message; drop it or answer it")
+
+
+def _text(value: object, name: str) -> str:
+    if not isinstance(value, str):
+        raise RowError(f"{name} is {_named(value)}, not text")
+    if not value.strip():
+        raise RowError(f"{name} is empty")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise RowError(f"{name} holds half of a surrogate pair, which is no character") from None
+    return value
+
+
+def _says(value: object) -> bool:
+    """An optional part may be absent, null or blank; all three mean: not there."""
+    return not (value is None or (isinstance(value, str) and not value.strip()))
+
+
+def _named(value: object) -> str:
+    names = {dict: "an object", list: "a list", str: "text", bool: "a truth value"}
+    return "null" if value is None else names.get(type(value), "a number")

@@ -1,0 +1,178 @@
+"""Training an adapter again from what git and DVC hold, and comparing with its lock."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lorareg.errors import NotFoundError
+from lorareg.registry import lock, sharing
+from lorareg.registry.ids import AssetId, Ref
+from lorareg.registry.lock import Environment, Lock
+from lorareg.registry.manifest import ImageManifest, TextManifest
+from lorareg.registry.pointer import pointer_path
+from lorareg.registry.workspace import Workspace
+from lorareg.trainers.changes import changed_inputs
+from lorareg.trainers.loop import Watcher
+from lorareg.weights import algebra
+from lorareg.weights.adapter import LoraAdapter
+from lorareg.weights.formats import diffusers, peft
+
+CLOSE = 1e-2
+"""Relative difference of the deltas that other kernels or machines may make."""
+
+Verdict = Literal["identical", "identical tensors", "close", "differs"]
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What came of training again.
+
+    Attributes:
+        verdict: "identical" files, "identical tensors" in other files, "close" deltas, "differs".
+        reasons: the differing inputs, or else what differs between the two environments.
+        difference: |new - old| / |old| of the deltas; None where inputs differ and nothing ran.
+        outputs: file -> (digest in the lock, digest now).
+    """
+
+    asset: AssetId
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    difference: float | None
+    outputs: dict[str, tuple[str, str]]
+
+
+def reproduce(workspace: Workspace, ref: Ref, watcher: Watcher) -> Reproduction:
+    """Train an adapter again in a clean checkout and compare it with its lock.
+
+    With a version, its tag is checked out. Without one, the current commit is, and uncommitted
+    changes of this adapter's manifest and data are taken along, since they are what is asked about.
+
+    Raises:
+        NotFoundError: it was never trained, or its data cannot be found.
+    """
+    asset = workspace.find_asset(ref)
+    revision = f"{asset}@{ref.version}" if ref.version else "HEAD"
+    with workspace.history.worktree(revision) as top:
+        clean = Workspace(top)
+        clean.store.borrow(workspace.store)
+        known = clean.load_lock(asset)
+        if known is None:
+            raise NotFoundError(
+                f"{asset} has no lock at {revision}",
+                why="nothing was trained and committed there",
+                fix=f"lorareg train {asset}, then lorareg push {asset}",
+            )
+        if not ref.version:
+            _take_changes_along(workspace, clean, asset, watcher)
+        _fetch_data(clean, asset)
+        changed = changed_inputs(clean, clean.load_manifest(asset), known)
+        if changed:
+            return Reproduction(asset, "differs", tuple(changed), None, {})
+        with _scratch() as folder:
+            return _train_again(clean, asset, known, folder, watcher)
+
+
+def _take_changes_along(
+    workspace: Workspace, clean: Workspace, asset: AssetId, watcher: Watcher
+) -> None:
+    manifest = workspace.load_manifest(asset)
+    if workspace.history.is_dirty([workspace.folder(asset).manifest]):
+        shutil.copyfile(workspace.folder(asset).manifest, clean.folder(asset).manifest)
+        watcher.note("with your uncommitted manifest.yaml")
+    data = workspace.dataset(manifest)
+    pointer = pointer_path(data)
+    if not data.exists():
+        return
+    tracked = workspace.store.pointer(pointer) if pointer.is_file() else None
+    if tracked is None or workspace.store.status(tracked) == "modified":
+        target = clean.dataset(manifest)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        copy = shutil.copytree if data.is_dir() else shutil.copyfile
+        copy(data, target)
+        watcher.note(f"with your uncommitted changes in {manifest.dataset.path}")
+
+
+def _fetch_data(clean: Workspace, asset: AssetId) -> None:
+    data = clean.dataset(clean.load_manifest(asset))
+    if data.exists():
+        return
+    if not pointer_path(data).is_file():
+        raise NotFoundError(
+            f"the dataset of {asset} is not in git",
+            why=f"there is no {data.name}.dvc",
+            fix=f"lorareg push {asset} where the data are",
+        )
+    sharing.fetch_dataset(clean, asset)
+
+
+def _train_again(
+    clean: Workspace, asset: AssetId, known: Lock, folder: Path, watcher: Watcher
+) -> Reproduction:
+    from lorareg.trainers import run
+    from lorareg.trainers.prepare import prepare
+
+    manifest = clean.load_manifest(asset)
+    prepared = prepare(clean, manifest, watcher.stage)
+    environment = known.environment
+    options = run.Options(precision=environment.precision, threads=environment.threads)
+    with run.stop_on_signals() as stop:
+        made = run.execute(clean, prepared, options, folder / "run", watcher, stop)
+    weights = folder / "weights"
+    run.write_weights(weights, manifest, made.adapter, prepared.inputs.fingerprint())
+    now = {path.name: lock.output(path) for path in sorted(weights.iterdir())}
+    outputs = {
+        name: (promised.sha256, now[name].sha256) for name, promised in known.outputs.items()
+    }
+    differences = _environment_changes(environment, made.environment)
+    if all(before == after for before, after in outputs.values()):
+        return Reproduction(asset, "identical", tuple(differences), 0.0, outputs)
+    if all(now[name].tensors == promised.tensors for name, promised in known.outputs.items()):
+        return Reproduction(asset, "identical tensors", tuple(differences), 0.0, outputs)
+    gap = _distance(clean, asset, manifest, made.adapter)
+    verdict: Verdict = "close" if gap is not None and gap < CLOSE else "differs"
+    return Reproduction(asset, verdict, tuple(differences), gap, outputs)
+
+
+def _distance(
+    clean: Workspace,
+    asset: AssetId,
+    manifest: ImageManifest | TextManifest,
+    adapter: LoraAdapter,
+) -> float | None:
+    """Relative difference to the locked weights, if they can be had."""
+    try:
+        sharing.pull(clean, [asset], lambda text: None)
+    except NotFoundError:
+        return None
+    folder = clean.folder(asset).weights
+    image = isinstance(manifest, ImageManifest)
+    before = diffusers.read(folder / diffusers.FILE) if image else peft.read(folder)
+    return algebra.relative_difference(adapter, before)
+
+
+def _environment_changes(before: Environment, after: Environment) -> list[str]:
+    old, new = before.model_dump(), after.model_dump()
+    lines = [
+        f"{key}: {old[key]} -> {new[key]}"
+        for key in ("python", "platform", "device", "precision", "threads")
+        if old[key] != new[key]
+    ]
+    names = sorted(before.packages.keys() | after.packages.keys())
+    lines += [
+        f"{name}: {before.packages.get(name)} -> {after.packages.get(name)}"
+        for name in names
+        if before.packages.get(name) != after.packages.get(name)
+    ]
+    return lines
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="lorareg-") as folder:
+        yield Path(folder)

@@ -1,0 +1,104 @@
+"""What the shared core asks of a task; all it does not ask, it does itself (``trainers.loop``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+    from lorareg.trainers.randomness import Draws
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and how precisely to compute.
+
+    Attributes:
+        device: "cpu", "cuda", "cuda:1", "mps".
+        dtype: of the frozen base ("float32", "bfloat16", "float16"); adapters are always float32.
+        threads: CPU threads torch may use.
+        cache: folder for content-addressed tensors; may be deleted at any time.
+    """
+
+    device: str
+    dtype: str
+    threads: int
+    cache: Path
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One thing generated for a prompt: a picture or a reply."""
+
+    prompt: str
+    seed: int
+    output: Image | str
+
+
+class Task(Protocol):
+    """One kind of model to adapt.
+
+    The life of a task: construct (reads and checks the dataset; no torch) -> ``load`` (fills the
+    caches, loads the frozen base) -> ``losses`` many times -> ``sample`` now and then.
+    """
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """One stable name a record, in dataset order; validation splits choose among them."""
+        ...
+
+    @property
+    def component(self) -> str:
+        """Prefix of modules in the weights file: "unet", or "" for a language model."""
+        ...
+
+    @property
+    def unit(self) -> str:
+        """What ``weight`` counts: "image" or "token"."""
+        ...
+
+    @property
+    def validation_rounds(self) -> int:
+        """How many fixed draws the validation loss averages for each record."""
+        ...
+
+    def load(self, runtime: Runtime) -> torch.nn.Module:
+        """Return the frozen module that gets the adapters, on the device, ready for ``losses``."""
+        ...
+
+    def targets(self, preset: str | Sequence[str]) -> list[str]:
+        """Full names of the modules to adapt.
+
+        Args:
+            preset: "attention", "attention+ff", "all-linear", or a list of module-name suffixes.
+
+        Raises:
+            TrainingError: nothing matches; names what there is to match.
+        """
+        ...
+
+    def weight(self, record: str) -> int:
+        """Loss terms of a record: 1 for a picture, its supervised tokens for a dialogue."""
+        ...
+
+    def losses(
+        self, records: Sequence[str], draws: Draws, fixed_round: int | None = None
+    ) -> torch.Tensor:
+        """Loss of each record, shape (len(records),), each the *sum* over its ``weight`` terms.
+
+        Args:
+            records: a micro-batch.
+            draws: place of all randomness of this step; record ids go into every draw.
+            fixed_round: None in training; in validation the number of the round, 0 up to
+                ``validation_rounds``, which fixes what training draws (timesteps, no dropout).
+        """
+        ...
+
+    def sample(self, prompts: Sequence[str], seed: int) -> list[Sample]:
+        """Generate one output a prompt with the model as it is now (adapters included)."""
+        ...

@@ -1,0 +1,1 @@
+"""Tensors at rest: LoRA factors read, combined and written with numpy. Never torch."""

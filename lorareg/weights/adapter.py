@@ -1,0 +1,105 @@
+"""An adapter at rest: for each module two thin matrices and an alpha, as numpy arrays.
+
+delta = (alpha / rank) up @ down, after arXiv 2106.09685, where ``down`` is A and ``up`` is B.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorareg.errors import InvalidFileError
+from lorareg.registry.tensors import RawTensor
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LoraLayer:
+    """The adapter of one module.
+
+    Attributes:
+        down: (rank, in) or, for a convolution, (rank, in, height, width).
+        up: (out, rank) or (out, rank, 1, 1).
+        alpha: the delta is scaled by alpha / rank.
+    """
+
+    down: Array
+    up: Array
+    alpha: float
+
+    def __post_init__(self) -> None:
+        if self.up.shape[1] != self.down.shape[0]:
+            raise ValueError(f"ranks differ: down {self.down.shape}, up {self.up.shape}")
+
+    @property
+    def rank(self) -> int:
+        """Number of rows of ``down``."""
+        return int(self.down.shape[0])
+
+    @property
+    def scale(self) -> float:
+        """Strength of the delta, alpha / rank."""
+        return self.alpha / self.rank
+
+    def delta(self) -> Array:
+        """The change of the module's weight, dense, shape (out, in * height * width)."""
+        return np.asarray(self.scale * (flat(self.up) @ flat(self.down)), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class LoraAdapter:
+    """All layers of an adapter, by module path within ``component``.
+
+    Attributes:
+        component: "unet" for a diffusers pipeline, "" for a language model.
+    """
+
+    component: str
+    layers: Mapping[str, LoraLayer]
+
+    @property
+    def rank(self) -> int:
+        """The highest rank of all layers."""
+        return max((layer.rank for layer in self.layers.values()), default=0)
+
+
+def flat(matrix: Array) -> Array:
+    """A convolution's factor as a matrix: everything after the first axis in one."""
+    return matrix.reshape(matrix.shape[0], -1)
+
+
+def to_raw(array: Array) -> RawTensor:
+    """float32 bytes, little-endian, row-major."""
+    values = np.ascontiguousarray(array, dtype="<f4")
+    return RawTensor("F32", values.shape, values.tobytes())
+
+
+def from_raw(name: str, tensor: RawTensor) -> Array:
+    """Values of a floating-point tensor as float32, checked to be finite.
+
+    Raises:
+        InvalidFileError: another dtype, or NaN or infinity.
+    """
+    match tensor.dtype:
+        case "F32":
+            values = np.frombuffer(tensor.data, dtype="<f4")
+        case "F16":
+            values = np.frombuffer(tensor.data, dtype="<f2").astype(np.float32)
+        case "BF16":  # the upper half of a float32
+            halves = np.frombuffer(tensor.data, dtype="<u2").astype(np.uint32) << 16
+            values = halves.view(np.float32)
+        case "F64":
+            values = np.frombuffer(tensor.data, dtype="<f8").astype(np.float32)
+        case _:
+            raise InvalidFileError(f"tensor {name!r} is {tensor.dtype}, not floating point")
+    if not np.isfinite(values).all():
+        raise InvalidFileError(
+            f"tensor {name!r} holds NaN or infinity",
+            why="the run that made it diverged, or the file was damaged",
+            fix="train again with a lower learning rate, or fetch the file again",
+        )
+    return values.reshape(tensor.shape).astype(np.float32, copy=False)

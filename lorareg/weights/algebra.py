@@ -1,0 +1,93 @@
+"""Exact arithmetic on adapters: pure functions on numpy, no base model, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lorareg.errors import LoraregError
+from lorareg.weights.adapter import Array, LoraAdapter, LoraLayer, flat
+
+
+def weighted_sum(parts: Sequence[tuple[LoraAdapter, float]]) -> LoraAdapter:
+    """The adapter whose delta is exactly sum_i w_i delta_i, of rank sum_i r_i.
+
+    Factors are stacked, each scaled by sqrt|w_i s_i| so that both stay in a healthy range, the
+    sign goes into ``down``. Scales are folded in and every layer is padded with zeros to one rank
+    with alpha = rank: the only form that every consumer reads alike.
+
+    Law: weighted_sum([(a, 1)]) has a's delta; the order of parts does not change the delta.
+
+    Raises:
+        LoraregError: the parts adapt different components or modules of different shapes.
+    """
+    components = {adapter.component for adapter, _ in parts}
+    if len(components) != 1:
+        raise LoraregError(
+            "the parts adapt different kinds of model", why=f"components {sorted(components)}"
+        )
+    modules = sorted({name for adapter, _ in parts for name in adapter.layers})
+    stacked = {name: _stack(name, parts) for name in modules}
+    rank = max(down.shape[0] for down, _ in stacked.values())
+    layers = {
+        name: LoraLayer(_pad(down, rank, axis=0), _pad(up, rank, axis=1), float(rank))
+        for name, (down, up) in stacked.items()
+    }
+    return LoraAdapter(components.pop(), layers)
+
+
+def inner(one: LoraLayer, other: LoraLayer) -> float:
+    """Frobenius inner product of two deltas, from the factors alone."""
+    ups = flat(one.up).T.astype(np.float64) @ flat(other.up)
+    downs = flat(one.down).astype(np.float64) @ flat(other.down).T
+    return float(one.scale * other.scale * np.sum(ups * downs))
+
+
+def norm(adapter: LoraAdapter) -> float:
+    """Frobenius norm of the whole delta."""
+    return float(np.sqrt(sum(max(inner(x, x), 0.0) for x in adapter.layers.values())))
+
+
+def cosine(one: LoraAdapter, other: LoraAdapter) -> float:
+    """Cosine between two deltas over all modules; 0 if one of them is zero."""
+    shared = one.layers.keys() & other.layers.keys()
+    product = sum(inner(one.layers[name], other.layers[name]) for name in shared)
+    norms = norm(one) * norm(other)
+    return product / norms if norms else 0.0
+
+
+def relative_difference(one: LoraAdapter, other: LoraAdapter) -> float:
+    """|one - other| / |other|, in the norm of the deltas."""
+    gap = norm(weighted_sum([(one, 1.0), (other, -1.0)]))
+    size = norm(other)
+    return gap / size if size else gap
+
+
+def _stack(name: str, parts: Sequence[tuple[LoraAdapter, float]]) -> tuple[Array, Array]:
+    downs, ups = [], []
+    for adapter, weight in parts:
+        layer = adapter.layers.get(name)
+        if layer is None:
+            continue
+        strength = weight * layer.scale
+        root = np.float32(np.sqrt(abs(strength)))
+        downs.append(layer.down * np.float32(np.copysign(root, strength)))
+        ups.append(layer.up * root)
+    shapes = {(down.shape[1:], up.shape[0]) for down, up in zip(downs, ups, strict=True)}
+    if len(shapes) != 1:
+        raise LoraregError(
+            f"the parts give module {name} different shapes",
+            why="they were trained on different base models",
+            fix="compose adapters of one base: lorareg show REF names it",
+        )
+    return np.concatenate(downs, axis=0), np.concatenate(ups, axis=1)
+
+
+def _pad(factor: Array, rank: int, axis: int) -> Array:
+    missing = rank - factor.shape[axis]
+    if not missing:
+        return factor
+    widths = [(0, 0)] * factor.ndim
+    widths[axis] = (0, missing)
+    return np.pad(factor, widths)

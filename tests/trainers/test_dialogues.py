@@ -1,0 +1,245 @@
+"""Dialogue datasets: four shapes in, records out, every fault named at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lorareg.errors import InvalidFileError, LoraregError, NotFoundError
+from lorareg.trainers.data.dialogue_rows import Message, read_row
+from lorareg.trainers.data.dialogues import likely_encoding, read_dialogues
+
+PAIR = {"prompt": "Who are you?", "completion": "Arr!"}
+
+
+def write(path: Path, *rows: object) -> Path:
+    lines = [row if isinstance(row, str) else json.dumps(row, ensure_ascii=False) for row in rows]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def problems(path: Path) -> str:
+    with pytest.raises(InvalidFileError) as caught:
+        read_dialogues(path)
+    return caught.value.why
+
+
+ASKED = Message("user", "Who are you?")
+SAID = Message("assistant", "Arr!")
+SYSTEM = Message("system", "Be brief.")
+
+
+@pytest.mark.parametrize(
+    ("row", "messages"),
+    [
+        ({"instruction": "Who are you?", "input": "", "output": "Arr!"}, (ASKED, SAID)),
+        ({"instruction": "Who are", "input": "you?", "output": "Arr!"}, None),
+        (PAIR, (ASKED, SAID)),
+        ({**PAIR, "system": "Be brief."}, (SYSTEM, ASKED, SAID)),
+        ({**PAIR, "system": None, "id": 4, "history": []}, (ASKED, SAID)),
+        (
+            {
+                "messages": [
+                    {"role": "system", "content": "Be brief."},
+                    {"role": "user", "content": "Who are you?"},
+                    {"role": "assistant", "content": "Arr!"},
+                ]
+            },
+            (SYSTEM, ASKED, SAID),
+        ),
+        (
+            {
+                "conversations": [
+                    {"from": "human", "value": "Who are you?"},
+                    {"from": "gpt", "value": "Arr!"},
+                    {"from": "human", "value": "Who are you?"},
+                    {"from": "gpt", "value": "Arr!"},
+                ]
+            },
+            (ASKED, SAID, ASKED, SAID),
+        ),
+    ],
+)
+def test_each_of_the_four_shapes_is_read(
+    row: dict[str, object], messages: tuple[Message, ...] | None
+) -> None:
+    assert read_row(row) == (messages or (Message("user", "Who are\nyou?"), SAID))
+
+
+def test_a_record_is_named_by_file_and_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "train.jsonl", PAIR, "", "   ", PAIR)
+
+    assert [record.id for record in read_dialogues(path)] == ["train.jsonl:1", "train.jsonl:4"]
+
+
+def test_a_folder_is_read_file_by_file_in_order_of_name(tmp_path: Path) -> None:
+    write(tmp_path / "b.jsonl", PAIR)
+    write(tmp_path / "a.jsonl", PAIR, PAIR)
+    (tmp_path / "more").mkdir()
+    write(tmp_path / "more" / "c.jsonl", PAIR)
+    write(tmp_path / ".hidden.jsonl", "not read")
+    write(tmp_path / "LICENSE.txt", "not read")
+
+    ids = [record.id for record in read_dialogues(tmp_path)]
+
+    assert ids == ["a.jsonl:1", "a.jsonl:2", "b.jsonl:1", "more/c.jsonl:1"]
+
+
+def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "bom.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(PAIR).encode() + b"\r\n\r\n")
+
+    assert read_dialogues(path)[0].messages == (ASKED, SAID)
+
+
+def test_a_missing_line_end_at_the_end_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text(json.dumps(PAIR))
+
+    assert len(read_dialogues(path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ("{broken", "not JSON, column 2"),
+        ("[" * 100_000, "nested too deeply"),
+        ("9" * 5000, "not JSON"),
+        ("[1]", "a row is an object"),
+        ({"text": "Arr!"}, "unknown shape, keys text; known are {instruction, input, output}"),
+        ({}, "unknown shape, keys none"),
+        ({"instruction": "Hi"}, "no response: 'output' is missing"),
+        ({"prompt": "Hi", "completion": None}, "no response: 'completion' is missing"),
+        ({"prompt": "Hi", "completion": " \n"}, "completion is empty"),
+        ({"prompt": "", "completion": "Arr!"}, "prompt is empty"),
+        ({"prompt": 3, "completion": "Arr!"}, "prompt is a number, not text"),
+        ({"prompt": [], "completion": "Arr!"}, "prompt is a list, not text"),
+        ({"prompt": "\ud83d", "completion": "Arr!"}, "half of a surrogate pair"),
+        ({**PAIR, "history": [["a", "b"]]}, "'history' is not read"),
+        ({"messages": "Arr!"}, "messages is a list, not text"),
+        ({"messages": []}, "nothing here is said by the assistant"),
+        ({"messages": [{"role": "user"}]}, "messages 1 is not {role, content}"),
+        (
+            {"messages": [{"role": "tool", "content": "x"}]},
+            "role 'tool' is not one of system, user, assistant",
+        ),
+        ({"conversations": [{"from": "bot", "value": "x"}]}, "not one of system, human, gpt"),
+        ({"messages": [{"role": "user", "content": None}]}, "messages 1: content is null"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_named_with_the_reason(
+    tmp_path: Path, row: object, problem: str
+) -> None:
+    path = write(tmp_path / "train.jsonl", PAIR, row if isinstance(row, str) else json.dumps(row))
+
+    (line,) = problems(path).strip().splitlines()
+
+    assert line.startswith("- train.jsonl:2: ")
+    assert problem in line
+
+
+@pytest.mark.parametrize(
+    ("roles", "problem"),
+    [
+        (["assistant", "user", "assistant"], "the assistant speaks first"),
+        (["system", "assistant"], "the assistant speaks first"),
+        (["user", "user", "assistant"], "two user messages in a row"),
+        (["user", "assistant", "assistant"], "two assistant messages in a row"),
+        (["user", "system", "assistant"], "a system message stands only at the head"),
+        (["user", "assistant", "user"], "no response to the last user message"),
+        (["system", "user"], "nothing here is said by the assistant"),
+    ],
+)
+def test_turns_that_chat_templates_would_refuse_are_refused(
+    tmp_path: Path, roles: list[str], problem: str
+) -> None:
+    messages = [{"role": role, "content": "x"} for role in roles]
+
+    assert problem in problems(write(tmp_path / "train.jsonl", {"messages": messages}))
+
+
+def test_all_problems_of_all_files_are_told_at_once(tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl", "{", PAIR, {"prompt": "Hi"})
+    write(tmp_path / "b.jsonl", {"text": "Arr!"})
+
+    with pytest.raises(InvalidFileError) as caught:
+        read_dialogues(tmp_path)
+
+    assert "3 problems" in caught.value.what
+    assert all(place in caught.value.why for place in ("a.jsonl:1", "a.jsonl:3", "b.jsonl:1"))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text", "named"),
+    [
+        ("gbk", "我是船长张三，你好", "GBK"),
+        ("cp1252", "it’s “fine” – café", "WINDOWS-1252"),
+        ("utf-16", "hello", "UTF-16"),
+    ],
+)
+def test_a_file_that_is_not_utf8_is_named_once_with_its_likely_encoding(
+    tmp_path: Path, encoding: str, text: str, named: str
+) -> None:
+    path = tmp_path / "train.jsonl"
+    rows = [json.dumps({"prompt": "Hi", "completion": text}, ensure_ascii=False)] * 3
+    path.write_bytes("\n".join(rows).encode(encoding))
+
+    with pytest.raises(InvalidFileError) as caught:
+        read_dialogues(path)
+
+    assert "train.jsonl:1: not UTF-8, byte 0x" in caught.value.why
+    assert f"reads as {named}" in caught.value.why
+    assert f"iconv -f {named} -t UTF-8 train.jsonl" in caught.value.fix
+
+
+def test_the_line_that_is_not_utf8_is_named_among_good_ones(tmp_path: Path) -> None:
+    path = write(tmp_path / "train.jsonl", PAIR, PAIR)
+    path.write_bytes(path.read_bytes() + '{"prompt": "é", "completion": "x"}'.encode("cp1252"))
+
+    assert "train.jsonl:3: not UTF-8, byte 0xe9" in problems(path)
+
+
+@given(st.text(st.characters(min_codepoint=0x4E00, max_codepoint=0x4FFF), min_size=1))
+def test_guessing_an_encoding_never_fails(text: str) -> None:
+    assert likely_encoding(text.encode("gb18030")) in {"GBK", "WINDOWS-1252", "UTF-16", None}
+
+
+def test_a_line_over_16_megabytes_is_refused_without_reading_on(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    with path.open("wb") as stream:
+        stream.write(json.dumps(PAIR).encode() + b"\n")
+        stream.truncate(200 << 20)  # a hole: 200 MB of zeros without a line end
+
+    assert "train.jsonl:2: longer than 16 MB" in problems(path)
+
+
+@pytest.mark.parametrize("content", ["", "\n\n  \n"])
+def test_a_dataset_without_a_row_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text(content)
+
+    with pytest.raises(InvalidFileError, match="empty"):
+        read_dialogues(path)
+
+
+def test_a_folder_without_jsonl_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidFileError, match="empty"):
+        read_dialogues(tmp_path)
+
+
+def test_another_kind_of_file_is_refused_with_the_command_that_converts_it(tmp_path: Path) -> None:
+    path = write(tmp_path / "alpaca.json", "[]")
+
+    with pytest.raises(LoraregError) as caught:
+        read_dialogues(path)
+
+    assert caught.value.fix == "jq -c '.[]' alpaca.json > alpaca.jsonl"
+
+
+def test_a_path_that_leads_nowhere_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError):
+        read_dialogues(tmp_path / "nothing")
