@@ -59,6 +59,10 @@ class RunWatcher:
         """A line that stays."""
         self._bar.console.print(f"  {text}", markup=False)
 
+    def headline(self, text: str) -> None:
+        """A new chapter."""
+        self._bar.console.print(text, style="bold", markup=False)
+
     def _advance(self, what: str, done: int, total: int, facts: str) -> None:
         if err.is_terminal:
             row = self._rows.get(what)

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorareg.errors import InvalidFileError, NotFoundError
-from lorareg.registry import builtin, hub
+from lorareg.registry import builtin, hub, modelfiles
 from lorareg.registry.digest import DigestCache, of_tree
+from lorareg.registry.fields import PICKLES
 from lorareg.registry.header import read_header
 from lorareg.registry.lock import load_json
-from lorareg.registry.manifest import PICKLES, Base, is_hub_id
+from lorareg.registry.manifest import Base, is_hub_id
 
-CONFIGS = frozenset({".json", ".txt", ".model", ".jinja"})
 TASK_OF_LAYOUT = {
     "diffusers": "text-to-image",
     "checkpoint": "text-to-image",
@@ -67,7 +67,9 @@ def resolve(
             fix=f"choose a base for {task}, or set task: {TASK_OF_LAYOUT[layout]}",
         )
     config = _existing(root, base.config) if base.config else None
-    files = _files(path) | ({f"config/{n}": p for n, p in _files(config).items()} if config else {})
+    files = modelfiles.files(path) if path.is_dir() else {path.suffix.lower(): path}
+    if config:
+        files |= {f"config/{name}": file for name, file in modelfiles.configs(config).items()}
     digest = of_tree(cache.digests(files), "base-sha256-v1")
     return ResolvedBase(base.model, base.revision, layout, path, digest, config)
 
@@ -76,7 +78,7 @@ def locate(base: Base, root: Path, *, fetch: bool = True) -> Path:
     """The folder or file of a base model; fetches what may be fetched."""
     if base.model.startswith("builtin:"):
         return _builtin(base.model.removeprefix("builtin:"), fetch)
-    local = (root / Path(base.model).expanduser()).resolve()
+    local = _path(root, base.model)
     if local.exists():
         return local
     if is_hub_id(base.model):
@@ -100,7 +102,7 @@ def _builtin(name: str, fetch: bool) -> Path:
 
 
 def _existing(root: Path, text: str) -> Path:
-    path = (root / Path(text).expanduser()).resolve()
+    path = _path(root, text)
     if not path.exists():
         raise NotFoundError(
             f"base model {text!r} is not here",
@@ -108,6 +110,11 @@ def _existing(root: Path, text: str) -> Path:
             fix="correct base.model in the manifest, or put the model there",
         )
     return path
+
+
+def _path(root: Path, text: str) -> Path:
+    home = Path.home() if text.startswith("~/") else root
+    return (home / text.removeprefix("~/")).resolve()
 
 
 def _layout(base: Base, path: Path) -> str:
@@ -135,30 +142,15 @@ def _layout(base: Base, path: Path) -> str:
     )
 
 
-def _files(path: Path) -> dict[str, Path]:
-    """Weights and configs that make the model what it is; cards and pictures do not."""
-    if path.is_file():
-        return {path.suffix: path}
-    found = {
-        file.relative_to(path).as_posix(): file
-        for file in sorted(path.rglob("*"))
-        if file.is_file()
-        and file.suffix in CONFIGS | {".safetensors", ".gguf"}
-        and not any(part.startswith(".") for part in file.relative_to(path).parts)
-        and file.name not in ("checksums.json", "training_log.json")
-    }
-    if not any(name.endswith((".safetensors", ".gguf")) for name in found):
-        raise InvalidFileError(
-            f"base {path.name} holds no .safetensors weights",
-            why="weights in .bin or .ckpt can run code when loaded and are refused",
-            fix="convert them to safetensors",
-        )
-    return found
-
-
 def default_resolution(path: Path) -> int:
     """Side in pixels a diffusers folder was trained for: latent side times VAE reduction."""
     unet = load_json(path / "unet" / "config.json", "unet/config.json")
     vae = load_json(path / "vae" / "config.json", "vae/config.json")
-    reduction = 2 ** (len(vae.get("block_out_channels") or [1, 1, 1, 1]) - 1)
-    return int(unet.get("sample_size") or 64) * int(reduction)
+    match unet, vae:
+        case {"sample_size": int(latents)}, {"block_out_channels": list(blocks)} if blocks:
+            return int(latents * 2 ** (len(blocks) - 1))
+    raise InvalidFileError(
+        f"base {path.name} does not say what resolution it was trained for",
+        why="that takes sample_size in unet/config.json and block_out_channels in vae/config.json",
+        fix="set train.resolution in the manifest",
+    )

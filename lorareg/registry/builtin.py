@@ -64,6 +64,11 @@ def avatar() -> Path:
     return Path(__file__).parents[1] / "builtin" / "avatar"
 
 
+def demo_data() -> Path:
+    """Folder of the packaged datasets that ``lorareg demo`` trains on."""
+    return Path(__file__).parents[1] / "builtin" / "demo"
+
+
 def cache_folder() -> Path:
     """Where this user's downloaded bases are kept, shared by all registries.
 

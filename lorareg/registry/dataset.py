@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lorareg.errors import InvalidFileError, NotFoundError, listed
 from lorareg.registry import digest
 from lorareg.registry.digest import DigestCache
+from lorareg.registry.paths import inside
 
 IMAGES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 CAPTIONS = frozenset({".csv", ".jsonl", ".txt", ".yaml"})
@@ -22,9 +23,11 @@ class Listing:
 
     Attributes:
         files: relative POSIX path (NFC) -> file digest.
+        paths: the same names -> the file on this disk, whose name may be decomposed (NFD).
     """
 
     files: Mapping[str, str]
+    paths: Mapping[str, Path] = field(default_factory=dict, compare=False)
 
     @property
     def digest(self) -> str:
@@ -51,7 +54,7 @@ class Difference:
     def sentences(self) -> list[str]:
         """One line a difference, changed ones first."""
         named = (("changed", self.changed), ("removed", self.removed), ("added", self.added))
-        return [f"{name}: {verb}" for verb, names in named for name in names]
+        return [f"{name} {verb}" for verb, names in named for name in names]
 
 
 def scan(folder: Path, cache: DigestCache) -> Listing:
@@ -59,25 +62,29 @@ def scan(folder: Path, cache: DigestCache) -> Listing:
 
     Raises:
         NotFoundError: no such folder, or nothing in it that counts.
-        InvalidFileError: links out of the folder, or names that differ only in case.
+        InvalidFileError: links, special files, names that do not work everywhere, or names that
+            are one file on another machine; every one is named.
     """
     if folder.is_file():
-        return Listing(cache.digests({folder.name: folder}))
+        files = {_normal(folder.name): folder}
+        return Listing(cache.digests(files), files)
     if not folder.is_dir():
         raise NotFoundError(
             f"there is no dataset at {folder.name}/",
             why="the folder does not exist here",
             fix="run lorareg pull to fetch its bytes, or correct dataset.path",
         )
-    files = {name: path for name, path in _walk(folder) if path.suffix.lower() in IMAGES | CAPTIONS}
-    if not files:
+    found = [(name, path) for name, path in _walk(folder) if _counts(path)]
+    if not found:
         raise NotFoundError(
             f"dataset {folder.name}/ is empty",
             why="it holds no .jpg, .png, .webp, .csv, .jsonl or .txt file",
             fix="put the pictures and captions, or a .jsonl of dialogues, into it",
         )
-    _refuse_case_twins(folder, list(files))
-    return Listing(cache.digests(files))
+    _refuse_bad_files(folder, found)
+    _refuse_twins(folder, [name for name, _ in found])
+    files = {_normal(name): path for name, path in found}
+    return Listing(cache.digests(files), files)
 
 
 def difference(before: Mapping[str, str], after: Mapping[str, str]) -> Difference:
@@ -89,35 +96,65 @@ def difference(before: Mapping[str, str], after: Mapping[str, str]) -> Differenc
     )
 
 
-def _walk(folder: Path) -> list[tuple[str, Path]]:
-    found = []
-    top = folder.resolve()
+def _normal(name: str) -> str:
+    """The composed form (NFC): macOS hands names out decomposed."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _counts(path: Path) -> bool:
+    return path.suffix.lower() in IMAGES | CAPTIONS or path.is_dir()
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Everything but hidden files, in a fixed order; folders only if they are links."""
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if name.startswith("."):
-                continue
-            path = Path(parent) / name
-            if path.is_symlink() and not path.resolve().is_relative_to(top):
-                raise InvalidFileError(
-                    f"{folder.name}/{path.relative_to(folder).as_posix()} links out of the dataset",
-                    fix="copy the file into the dataset",
-                )
-            relative = unicodedata.normalize("NFC", path.relative_to(folder).as_posix())
-            found.append((relative, path))
-    return found
+        links = [name for name in folders if Path(parent, name).is_symlink()]
+        for name in sorted([*names, *links]):
+            if not name.startswith("."):
+                path = Path(parent, name)
+                yield path.relative_to(folder).as_posix(), path
 
 
-def _refuse_case_twins(folder: Path, names: list[str]) -> None:
+def _refuse_bad_files(folder: Path, found: Sequence[tuple[str, Path]]) -> None:
+    top = folder.resolve()
+    problems = [f"{name!r}: {why}" for name, path in found if (why := _problem(name, path, top))]
+    if problems:
+        raise InvalidFileError(
+            f"dataset {folder.name}/ has {len(problems)} files that cannot be used",
+            why="\n" + listed(problems, limit=100),
+            fix="copy what is linked into the dataset; rename or remove the others",
+        )
+
+
+def _problem(name: str, path: Path, top: Path) -> str | None:
+    try:
+        inside(name)
+        name.encode()
+    except UnicodeEncodeError:
+        return "its name is not UTF-8"
+    except ValueError as error:
+        return str(error)
+    if path.is_symlink():
+        if not path.exists():
+            return "it is a link to nothing"
+        if not path.resolve().is_relative_to(top):
+            return "it links out of the dataset"
+        if path.is_dir():
+            return "it is a link to a folder"
+    return None if path.is_file() else "it is no regular file"
+
+
+def _refuse_twins(folder: Path, names: Sequence[str]) -> None:
     seen: dict[str, str] = {}
     twins = []
     for name in names:
-        other = seen.setdefault(name.casefold(), name)
+        other = seen.setdefault(_normal(name).casefold(), name)
         if other != name:
-            twins.append(f"{other} and {name}")
+            twins.append(f"{other!r} and {name!r}")
     if twins:
         raise InvalidFileError(
-            f"dataset {folder.name}/ has names that differ only in case",
-            why="they are one file on macOS and Windows:\n" + listed(twins),
+            f"dataset {folder.name}/ has names that differ only in case or in Unicode form",
+            why="they are one file on macOS and Windows:\n" + listed(twins, limit=100),
             fix="rename one of each pair",
         )

@@ -88,6 +88,15 @@ class History:
             "git config --global user.email you@example.org",
         )
 
+    def set_identity(self, name: str, mail: str) -> None:
+        """Say who commits in this repository only."""
+        self._git("config", "user.name", name)
+        self._git("config", "user.email", mail)
+
+    def add_remote(self, name: str, url: str) -> None:
+        """Say where this history is shared."""
+        self._git("remote", "add", "--", name, url)
+
     def changed(self, paths: Iterable[Path] | None = None) -> tuple[Path, ...]:
         """Files that differ from HEAD, staged or not, also new and deleted ones.
 
@@ -287,6 +296,13 @@ class History:
 
     def _git(self, *arguments: str) -> str:
         return call(self.root, arguments).must_succeed().text
+
+
+def init_bare(folder: Path) -> Path:
+    """Make an empty repository to push to."""
+    folder.mkdir(parents=True, exist_ok=True)
+    call(folder, ["init", "--quiet", "--bare", "--initial-branch=main"]).must_succeed()
+    return folder
 
 
 def clone(url: str, into: Path) -> History:

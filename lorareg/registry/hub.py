@@ -5,15 +5,15 @@ Tokens come from the environment or the client's own store and are never printed
 
 from __future__ import annotations
 
+import glob
 import re
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from lorareg.errors import ExternalToolError, NotFoundError
+from lorareg.errors import ExternalToolError, InvalidFileError, NotFoundError
+from lorareg.registry.modelfiles import has_weights, is_complete, select
 
-WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 TIMEOUT = 10.0  # seconds
-PICKLES = ["*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl", "*.msgpack", "*.h5"]
 
 
 def resolve(model: str, revision: str | None) -> str:
@@ -34,13 +34,14 @@ def snapshot(model: str, revision: str | None, *, fetch: bool = True) -> Path:
 
     Raises:
         NotFoundError: no commit is pinned.
+        InvalidFileError: it holds no weights in safetensors.
         ExternalToolError: it is not in the cache and the Hub cannot be reached, or refuses.
     """
     if revision is None:
         raise NotFoundError(
             f"base {model!r} has no revision",
-            why="a branch moves, so a lock cannot be made on it",
-            fix="set base.revision to the 40-hex commit; lorareg new pins it for you",
+            why="it is no folder or file here, and on the Hub a branch moves: it cannot be locked",
+            fix="set base.revision to a 40-hex commit (lorareg new pins it), or correct base.model",
         )
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (  # type: ignore[attr-defined]
@@ -48,16 +49,26 @@ def snapshot(model: str, revision: str | None, *, fetch: bool = True) -> Path:
         LocalEntryNotFoundError,
     )
 
-    wanted: Any = {"revision": revision, "allow_patterns": WANTED, "ignore_patterns": PICKLES}
+    with suppress(LocalEntryNotFoundError):
+        cached = Path(snapshot_download(model, revision=revision, local_files_only=True))
+        if is_complete(cached):
+            return cached
+    if not fetch:
+        raise NotFoundError(
+            f"base {model!r} is not in the Hub client's cache here",
+            fix=f"fetch it: hf download {model} --revision {revision}",
+        )
     try:
-        return Path(snapshot_download(model, local_files_only=True, **wanted))
-    except LocalEntryNotFoundError as error:
-        if not fetch:
-            raise NotFoundError(f"base {model!r} is not in the Hub client's cache here") from error
-    try:
-        # Asked first because the download itself retries an unreachable Hub for half a minute.
-        HfApi().model_info(model, revision=revision, timeout=TIMEOUT)
-        return Path(snapshot_download(model, **wanted))
+        info = HfApi().model_info(model, revision=revision, timeout=TIMEOUT)
+        wanted = select(file.rfilename for file in info.siblings or ())
+        if not has_weights(wanted):
+            raise InvalidFileError(
+                f"base {model!r} has no .safetensors weights on the Hub",
+                why="weights in .bin or .ckpt can run code when loaded and are refused",
+                fix="choose a repository with safetensors, or set base.model to a converted folder",
+            )
+        patterns = [glob.escape(name) for name in wanted]
+        return Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
     except (HTTPError, OSError) as error:
         raise _unreachable(model, error) from error
 

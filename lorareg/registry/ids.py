@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lorareg.errors import LoraregError
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
-VERSION = re.compile(r"v(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
+VERSION = re.compile(r"v(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)")
 MAX_SLUG = 64  # git tags, Hub repository names and vLLM model names all take this
 
 
@@ -71,7 +71,7 @@ class Ref:
     def parse(cls, text: str) -> Ref:
         """Read a reference; the law is ``str(Ref.parse(s)) == s``."""
         path, mark, at = text.partition("@")
-        if mark and not (VERSION.fullmatch(at) or SLUG.fullmatch(at)):
+        if mark and (len(at) > MAX_SLUG or not (VERSION.fullmatch(at) or SLUG.fullmatch(at))):
             raise LoraregError(
                 f"{text!r}: {at!r} is neither a version nor a channel",
                 fix="write a version as v1.2.0, a channel as stable",

@@ -13,9 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from lorareg.errors import InvalidFileError
-from lorareg.registry import digest
+from lorareg.registry import digest, jsontext
 from lorareg.registry.files import read_utf8, write_atomically
-from lorareg.registry.header import read_header
 from lorareg.registry.schema import Strict, check
 from lorareg.registry.tensors import tensor_digest
 
@@ -24,7 +23,10 @@ TRAINER = "1"
 """Version of the numerics of ``trainers``: raised when equal inputs would give other weights."""
 MAX_BYTES = 64_000_000
 
-Digest = Annotated[str, Field(pattern=r"^[a-z0-9-]+:[0-9a-f]{64}$")]
+Digest = Annotated[
+    str,
+    Field(pattern=r"^[a-z0-9-]+:[0-9a-f]{64}$", description="a digest with its algorithm's name"),
+]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=128)]
 
 
@@ -138,7 +140,7 @@ class Lock(Strict):
     inputs: Inputs
     fingerprint: Digest
     environment: Environment
-    outputs: dict[FileName, Output]
+    outputs: Annotated[dict[FileName, Output], Field(min_length=1)]
     result: Result
     parents: tuple[Member, ...] = ()
 
@@ -163,10 +165,7 @@ def fingerprint(*, config: str, dataset: str, base: str, trainer: str = TRAINER)
 
 def output(path: Path) -> Output:
     """Facts of a weights file as it is on disk."""
-    tensors = None
-    if path.suffix == ".safetensors":
-        read_header(path)
-        tensors = tensor_digest(path)
+    tensors = tensor_digest(path) if path.suffix == ".safetensors" else None
     return Output(bytes=path.stat().st_size, sha256=digest.of_file(path), tensors=tensors)
 
 
@@ -174,24 +173,31 @@ def load(path: Path) -> Lock | RecipeLock:
     """Read a lock.
 
     Raises:
+        NotFoundError: there is none.
         InvalidFileError: it is not one; it names every problem.
     """
     name = f"{path.parent.parent.name}/{path.parent.name}/{path.name}"
     document = load_json(path, name)
-    recipe = isinstance(document, dict) and "members" in document
-    return check(RecipeLock, document, name) if recipe else check(Lock, document, name)
+    if isinstance(document, dict) and "members" in document:
+        return check(RecipeLock, document, name, fix=_restore(name))
+    return check(Lock, document, name, fix=_restore(name))
 
 
 def load_json(path: Path, name: str) -> Any:
-    """Read a JSON file that the tool wrote, bounded."""
+    """Read a JSON file that the tool wrote, bounded.
+
+    Raises:
+        NotFoundError: there is none.
+        InvalidFileError: it is not JSON, or has a key twice; errors call it ``name``.
+    """
     try:
-        return json.loads(read_utf8(path, max_bytes=MAX_BYTES))
-    except (ValueError, RecursionError) as error:
-        raise InvalidFileError(
-            f"{name} is not JSON",
-            why=str(error),
-            fix=f"restore it: git checkout -- manifests/{name}",
-        ) from error
+        return jsontext.parse(read_utf8(path, max_bytes=MAX_BYTES))
+    except ValueError as error:
+        raise InvalidFileError(f"{name} is not JSON", why=str(error), fix=_restore(name)) from error
+
+
+def _restore(name: str) -> str:
+    return f"restore {name} as it was: git checkout, lorareg pull, or the place it came from"
 
 
 def save(path: Path, value: Strict | dict[str, Any]) -> None:

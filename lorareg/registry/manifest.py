@@ -5,50 +5,32 @@ Every number has bounds, a unit and a default here and nowhere else.
 
 from __future__ import annotations
 
-import datetime
+import difflib
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from lorareg.errors import InvalidFileError
 from lorareg.registry import digest, yamlfile
-from lorareg.registry.ids import MAX_SLUG, SLUG, AssetId
-from lorareg.registry.paths import inside
+from lorareg.registry.fields import (
+    ModelName,
+    Person,
+    RelativePath,
+    Revision,
+    Share,
+    Slug,
+    Strength,
+    Text,
+    Titles,
+)
+from lorareg.registry.ids import AssetId
 from lorareg.registry.schema import Strict, check
+from lorareg.registry.terms import Consent, License, Scope
 
 SCHEMA = "lorareg/1"
 TASKS = ("text-to-image", "text-generation")
-PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
-
-Slug = Annotated[
-    str,
-    Field(
-        pattern=rf"^{SLUG.pattern}$",
-        max_length=MAX_SLUG,
-        description="lower-case ASCII letters, digits, - and _; the title may say 张三",
-    ),
-]
-RelativePath = Annotated[str, AfterValidator(inside)]
-Revision = Annotated[
-    str,
-    Field(
-        pattern=r"^[0-9a-f]{40}$",
-        description="a commit of 40 hex digits, in quotes if it has no letter; a branch moves",
-    ),
-]
-Person = Annotated[
-    str,
-    Field(
-        pattern=r"^(group:)?[A-Za-z0-9][A-Za-z0-9_.-]*$",
-        max_length=64,
-        description="a name such as alice, or group:characters",
-    ),
-]
-Strength = Annotated[float, Field(ge=-10, le=10)]
-Share = Annotated[float, Field(ge=0, le=0.5)]
-Text = Annotated[str, Field(min_length=1, max_length=2000)]
 
 
 class Base(Strict):
@@ -60,18 +42,9 @@ class Base(Strict):
     the Hub.
     """
 
-    model: Text
+    model: ModelName
     revision: Revision | None = None
     config: Text | None = None
-
-    @model_validator(mode="after")
-    def _no_pickles(self) -> Base:
-        if self.model.lower().endswith(PICKLES):
-            raise ValueError(
-                f"{Path(self.model).suffix} files can run code when they are loaded; "
-                "convert it to .safetensors first"
-            )
-        return self
 
 
 class Source(Strict):
@@ -213,39 +186,13 @@ class Weight(Strict):
         return self
 
 
-class License(Strict):
-    """Terms of the adapter itself: an SPDX or Hub licence id."""
-
-    id: Text
-    link: Text | None = None
-
-
-class Scope(Strict):
-    """What users may do with the adapter, beyond its licence."""
-
-    commercial: Literal["none", "images", "services", "resale"] = "none"
-    derivatives: bool = True
-    merge: bool = True
-    credit: bool = True
-    expires: datetime.date | None = None
-
-
-class Consent(Strict):
-    """A real person's agreement to the use of a likeness."""
-
-    subject: Text
-    record: Text
-    covers: tuple[Text, ...] = ("image",)
-    expires: datetime.date | None = None
-
-
 class Manifest(Strict):
     """What is common to the adapters of both tasks."""
 
     schema_: Annotated[Literal["lorareg/1"], Field(alias="schema")]
     kind: Slug
     name: Slug
-    title: dict[Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]+)*$")], Text] = {}
+    title: Titles = {}
     description: str = ""
     task: Literal["text-to-image", "text-generation"]
     base: Base
@@ -312,8 +259,10 @@ def parse(document: dict[str, Any], name: str) -> ImageManifest | TextManifest:
         return check(ImageManifest, document, name)
     if task == "text-generation":
         return check(TextManifest, document, name)
+    near = difflib.get_close_matches("task", document.keys() - {"task"}, n=1, cutoff=0.6)
+    found = f"; did you mean it by {near[0]!r}?" if near and task is None else ""
     raise InvalidFileError(
-        f"{name}: task is {task!r}" if task else f"{name}: task is missing",
+        f"{name}: task is missing{found}" if task is None else f"{name}: task is {task!r}",
         why=f"a task is one of {', '.join(TASKS)}",
         fix="task: text-to-image for pictures, task: text-generation for dialogues",
     )
@@ -342,4 +291,5 @@ def json_schema() -> dict[str, Any]:
 
 def is_hub_id(model: str) -> bool:
     """Whether ``base.model`` has the form of a Hub id, ``org/name``."""
-    return bool(re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", model))
+    word = r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?"
+    return bool(re.fullmatch(f"{word}/{word}", model)) and not re.search(r"\.\.|--", model)

@@ -15,11 +15,11 @@ def inside(text: str) -> str:
         ValueError: absolute, with ``..``, a backslash, a drive letter or a control character.
     """
     path = PurePosixPath(text)
-    if path.is_absolute() or re.match(r"[A-Za-z]:", text) or text.startswith("~"):
+    if path.is_absolute() or re.match(r"~|[A-Za-z]:", str(path)):
         raise ValueError("an absolute path leads out of the registry; write it relative to its top")
     if ".." in path.parts:
         raise ValueError("'..' may lead out of the registry; write it relative to its top")
-    if "\\" in text or any(ord(letter) < 32 for letter in text):
+    if "\\" in text or any(ord(letter) < 32 or ord(letter) == 127 for letter in text):
         raise ValueError("write paths with / and without control characters")
     if not path.parts:
         raise ValueError("an empty path names the whole registry")
@@ -35,8 +35,18 @@ def resolve_inside(root: Path, relative: str) -> Path:
     try:
         path = root / inside(relative)
     except ValueError as error:
-        raise InvalidFileError(f"path {relative!r} is refused", why=str(error)) from error
-    if not path.resolve().is_relative_to(root.resolve()):
+        raise InvalidFileError(
+            f"path {relative!r} is refused",
+            why=str(error),
+            fix="name a file or folder in the registry, such as data/char_zhangsan",
+        ) from error
+    try:
+        leads_out = not path.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop, before Python 3.13
+        raise InvalidFileError(
+            f"path {relative!r} is refused", why=str(error), fix="remove the symbolic link"
+        ) from error
+    if leads_out:
         raise InvalidFileError(
             f"path {relative!r} is refused",
             why="a symbolic link leads out of the registry",

@@ -6,23 +6,26 @@ negative (``style/ink:-0.3``); without one the adapter's recommended weight coun
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field
 
 from lorareg.errors import InvalidFileError, LoraregError
 from lorareg.registry import yamlfile
+from lorareg.registry.fields import Person, Slug, Text, Titles
 from lorareg.registry.files import write_atomically
 from lorareg.registry.ids import AssetId, Ref
-from lorareg.registry.manifest import SCHEMA, Person, Slug, Text
+from lorareg.registry.manifest import SCHEMA
 from lorareg.registry.schema import Strict, check
 
 KIND = "recipe"
 MAX_PARTS = 64
+MAX_WEIGHT = 100
+WEIGHT = re.compile(r"-?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE]-?[0-9]{1,3})?")
 
 
 @dataclass(frozen=True)
@@ -63,31 +66,34 @@ class Expression:
 
 
 def _part(text: str, piece: str) -> Part:
-    ref, colon, weight = piece.strip().partition(":")
+    ref, colon, weight = (half.strip() for half in piece.partition(":"))
     if not ref:
         raise LoraregError(
             f"{text!r} has an empty part", fix="write it as style/ink:0.7+character/zhangsan:0.9"
         )
     if not colon:
         return Part(Ref.parse(ref))
-    try:
-        value = float(weight)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or abs(value) > 100:
+    if not WEIGHT.fullmatch(weight) or abs(float(weight)) > MAX_WEIGHT:
         raise LoraregError(
-            f"{piece!r}: {weight!r} is no weight",
-            why="a weight is a number between -100 and 100",
+            f"{piece.strip()!r}: {weight!r} is no weight",
+            why=f"a weight is a number between -{MAX_WEIGHT} and {MAX_WEIGHT}",
             fix=f"write it as {ref}:0.7",
         )
-    return Part(Ref.parse(ref), value)
+    return Part(Ref.parse(ref), float(weight))
+
+
+def _reference(text: str) -> str:
+    try:
+        return str(Ref.parse(text))
+    except LoraregError as error:
+        raise ValueError(error.what) from error
 
 
 class RecipePart(Strict):
     """One member as the manifest keeps it."""
 
-    ref: Text
-    weight: Annotated[float, Field(ge=-100, le=100)]
+    ref: Annotated[Text, AfterValidator(_reference)]
+    weight: Annotated[float, Field(ge=-MAX_WEIGHT, le=MAX_WEIGHT)]
 
 
 class RecipeManifest(Strict):
@@ -96,20 +102,11 @@ class RecipeManifest(Strict):
     schema_: Annotated[Literal["lorareg/1"], Field(alias="schema")]
     kind: Literal["recipe"]
     name: Slug
-    title: dict[str, Text] = {}
+    title: Titles = {}
     parts: Annotated[tuple[RecipePart, ...], Field(min_length=1, max_length=MAX_PARTS)]
     method: Literal["sum"] = "sum"
     owners: tuple[Person, ...] = ()
     visibility: Literal["private", "team", "public"] = "team"
-
-    @model_validator(mode="after")
-    def _refs_parse(self) -> RecipeManifest:
-        for part in self.parts:
-            try:
-                Ref.parse(part.ref)
-            except LoraregError as error:
-                raise ValueError(f"parts: {error.what}") from error
-        return self
 
     @property
     def id(self) -> AssetId:
@@ -129,7 +126,9 @@ def load(path: Path, asset: AssetId) -> RecipeManifest:
     recipe = check(RecipeManifest, document, shown)
     if recipe.id != asset:
         raise InvalidFileError(
-            f"{shown} says it is {recipe.id}", fix=f"set name: {asset.name}, or move the folder"
+            f"{shown} says it is {recipe.id}",
+            why="kind and name must be those of the folder",
+            fix=f"set name: {asset.name}, or move the folder",
         )
     return recipe
 
@@ -137,9 +136,13 @@ def load(path: Path, asset: AssetId) -> RecipeManifest:
 def save(path: Path, name: str, parts: Sequence[tuple[str, float]]) -> None:
     """Write the manifest of a recipe, or put new parts into one that exists."""
     written = [{"ref": ref, "weight": weight} for ref, weight in parts]
+    shown = f"manifests/{KIND}/{name}/{path.name}"
     if path.is_file():
-        yamlfile.edit(path, {"parts": written}, lambda new: check(RecipeManifest, new, path.name))
+        yamlfile.edit(path, {"parts": written}, lambda new: check(RecipeManifest, new, shown))
         return
-    lines = [f"schema: {SCHEMA}", f"kind: {KIND}", f"name: {name}", "method: sum", "parts:"]
-    lines += [f"  - {{ref: {part['ref']}, weight: {part['weight']!r}}}" for part in written]
-    write_atomically(path, "\n".join(lines) + "\n")
+    plain = yamlfile.as_scalar
+    lines = [f"schema: {SCHEMA}", f"kind: {KIND}", f"name: {plain(name)}", "method: sum", "parts:"]
+    lines += [f"  - {{ref: {plain(ref)}, weight: {weight!r}}}" for ref, weight in parts]
+    text = "\n".join(lines) + "\n"
+    check(RecipeManifest, yamlfile.parse(text, path), shown)
+    write_atomically(path, text)

@@ -18,7 +18,11 @@ from lorareg.registry.workspace import AssetFolder, Workspace
 SCHEMA_FILE = "manifest.schema.json"
 STEPS = {"character": 450, "style": 450, "scene": 600}
 """Optimizer steps that a small dataset wants, by kind; other kinds take the first."""
-TRAINED_FROM_SCRATCH = "builtin:avatar"  # small: takes high rates and ranks
+SMALL_BASE = "builtin:avatar"
+SMALL_TARGETS = (
+    "[to_q, to_k, to_v, to_out.0, ff.net.0.proj, ff.net.2, proj_in, proj_out, conv1, conv2]"
+)
+"""A small base keeps most of a drawing's look in its convolutions, and takes a high rate."""
 
 
 @dataclass(frozen=True)
@@ -121,10 +125,10 @@ def _text(workspace: Workspace, wish: Wish, task: str, chosen: Base) -> str:
 def _image_lines(
     workspace: Workspace, wish: Wish, found: base.ResolvedBase, trigger: str
 ) -> list[str]:
-    small = found.model == TRAINED_FROM_SCRATCH
+    small = found.model == SMALL_BASE
     side = base.default_resolution(found.path) if found.layout == "diffusers" else 512
     batch = 8 if small else 4
-    rank, rate, targets = (16, 2e-3, "attention+ff") if small else (16, 1e-4, "attention")
+    rank, rate, targets = (8, 2e-3, SMALL_TARGETS) if small else (16, 1e-4, "attention")
     epochs = _epochs(workspace, wish, batch)
     return [
         f"lora: {{rank: {rank}, alpha: {rank}, targets: {targets}}}",

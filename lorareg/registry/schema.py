@@ -39,7 +39,7 @@ def check(model: type[Model], document: Any, name: str, *, fix: str = "") -> Mod
         problems = _problems(model, error)
         raise InvalidFileError(
             f"{name} has {len(problems)} problem{'s' if len(problems) > 1 else ''}",
-            why="\n" + listed(problems),
+            why="\n" + listed(problems, limit=100),
             fix=fix or f"edit {name}",
         ) from error
     except RecursionError as error:
@@ -87,12 +87,12 @@ def _message(model: type[Strict], path: list[str | int], detail: Any) -> str:
 def _hint(model: type[Strict], path: list[str | int]) -> str:
     key = str(path[-1])
     known = _keys_at(model, path[:-1])
-    if near := difflib.get_close_matches(key, known, n=1, cutoff=0.6):
-        return f"did you mean {near[0]}?"
     for name, field in model.model_fields.items():
         block = _block(field.annotation)
         if block and key in _names(block):
             return f"it belongs under {field.alias or name}"
+    if near := difflib.get_close_matches(key, known, n=1, cutoff=0.6):
+        return f"did you mean {near[0]}?"
     return f"known keys: {', '.join(sorted(known))}"
 
 

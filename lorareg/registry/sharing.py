@@ -20,6 +20,7 @@ from lorareg.registry.tensors import tensor_digest
 from lorareg.registry.workspace import Workspace
 
 Say = Callable[[str], None]
+TOP_FILES = ("lorareg.yaml", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore")
 HARMLESS = {".json"}
 WEIGHTS = ".safetensors"
 
@@ -150,7 +151,7 @@ def _commit_paths(workspace: Workspace, assets: Sequence[AssetId]) -> list[Path]
         if asset.kind != KIND:
             data = workspace.dataset(workspace.load_manifest(asset))
             paths += [pointer_path(data), data.parent / ".gitignore"]
-    paths += [workspace.root / name for name in ("lorareg.yaml", ".dvc/config", ".gitignore")]
+    paths += [workspace.root / name for name in TOP_FILES]
     return [path for path in dict.fromkeys(paths) if path.exists()]
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from lorareg.errors import NotFoundError
+from lorareg.errors import InvalidFileError, NotFoundError
 from lorareg.registry import lock, manifest, pointer, recipe, yamlfile
 from lorareg.registry.digest import DigestCache
 from lorareg.registry.history import History
@@ -213,11 +213,21 @@ class Workspace:
         return self.load_manifest(asset)
 
     def load_lock(self, asset: AssetId) -> lock.Lock | None:
-        """What was trained, or None if nothing was."""
+        """What was trained, or None if nothing was.
+
+        Raises:
+            InvalidFileError: it is no lock, or that of another asset.
+        """
         path = self.folder(asset).lock
         if not path.is_file():
             return None
         found = lock.load(path)
+        if found.asset != str(asset):
+            raise InvalidFileError(
+                f"manifests/{asset}/{path.name} is the lock of {found.asset}",
+                why="a copied folder brings the lock of the asset it was copied from",
+                fix=f"rm manifests/{asset}/{path.name}, then lorareg train {asset}",
+            )
         return found if isinstance(found, lock.Lock) else None
 
     def dataset_md5(self, wanted: manifest.Manifest) -> str | None:
@@ -236,11 +246,11 @@ class Workspace:
     def _near(self, ref: Ref) -> str:
         import difflib
 
-        names = {asset.name: asset for asset in self.assets()}
-        near = difflib.get_close_matches(ref.name, names, n=3, cutoff=0.5)
-        if near:
-            return "near names: " + ", ".join(str(names[name]) for name in near)
-        return f"manifests/ holds {len(names)} other assets" if names else "manifests/ is empty"
+        assets = list(self.assets())
+        names = set(difflib.get_close_matches(ref.name, {a.name for a in assets}, n=3, cutoff=0.5))
+        if near := [str(asset) for asset in assets if asset.name in names]:
+            return "near names: " + ", ".join(near)
+        return f"manifests/ holds {len(assets)} other assets" if assets else "manifests/ is empty"
 
 
 def _folders(path: Path) -> list[os.DirEntry[str]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,18 @@ def scalar(text: str) -> Any:
         return _document(text)
     except yaml.YAMLError as error:
         raise InvalidFileError(f"{text!r} is not a YAML value", fix="quote it") from error
+
+
+def as_scalar(text: str) -> str:
+    """Write text as a value: as it is where it reads back the same, else in quotes.
+
+    >>> as_scalar("zhangsan"), as_scalar("007")
+    ('zhangsan', '"007"')
+    """
+    with suppress(yaml.YAMLError):
+        if _document(text) == text:
+            return text
+    return yaml.safe_dump(text, default_style='"', allow_unicode=True, width=MAX_BYTES).rstrip("\n")
 
 
 def _document(text: str) -> Any:

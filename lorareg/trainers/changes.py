@@ -93,9 +93,7 @@ def _dataset_changes(
     if listing.digest == known.inputs.dataset.digest:
         return []
     named = _named_changes(workspace, manifest, listing)
-    return [f"{manifest.dataset.path}/{line}" for line in named] or [
-        f"{manifest.dataset.path}: digest differs"
-    ]
+    return [f"{manifest.dataset.path}: {line}" for line in named or ["digest differs"]]
 
 
 def _named_changes(
@@ -112,7 +110,7 @@ def _named_changes(
     except LoraregError as error:
         return [*files, error.what]
     records = difference(index.get("records", {}), now)
-    captions = [f"caption of {name}: changed" for name in records.changed]
+    captions = [f"caption of {name} changed" for name in records.changed]
     return [*captions, *files]
 
 

@@ -5,6 +5,7 @@ delta = (alpha / rank) up @ down, after arXiv 2106.09685, where ``down`` is A an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -32,8 +33,15 @@ class LoraLayer:
     alpha: float
 
     def __post_init__(self) -> None:
-        if self.up.shape[1] != self.down.shape[0]:
-            raise ValueError(f"ranks differ: down {self.down.shape}, up {self.up.shape}")
+        down, up = self.down.shape, self.up.shape
+        if (len(down), len(up)) not in ((2, 2), (4, 4)) or 0 in down + up:
+            raise ValueError(f"no factors of a linear layer or a convolution: {down}, {up}")
+        if up[2:] not in ((), (1, 1)):
+            raise ValueError(f"the up factor of a convolution is 1x1: {up}")
+        if up[1] != down[0]:
+            raise ValueError(f"ranks differ: down {down}, up {up}")
+        if not math.isfinite(self.alpha):
+            raise ValueError(f"alpha is {self.alpha}")
 
     @property
     def rank(self) -> int:
@@ -93,9 +101,14 @@ def from_raw(name: str, tensor: RawTensor) -> Array:
             halves = np.frombuffer(tensor.data, dtype="<u2").astype(np.uint32) << 16
             values = halves.view(np.float32)
         case "F64":
-            values = np.frombuffer(tensor.data, dtype="<f8").astype(np.float32)
+            with np.errstate(over="ignore"):  # too large becomes infinity, which is refused below
+                values = np.frombuffer(tensor.data, dtype="<f8").astype(np.float32)
         case _:
-            raise InvalidFileError(f"tensor {name!r} is {tensor.dtype}, not floating point")
+            raise InvalidFileError(
+                f"tensor {name!r} is {tensor.dtype}",
+                why="the factors of an adapter are F32, F16, BF16 or F64",
+                fix="export the adapter again in one of these",
+            )
     if not np.isfinite(values).all():
         raise InvalidFileError(
             f"tensor {name!r} holds NaN or infinity",

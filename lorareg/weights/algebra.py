@@ -20,14 +20,19 @@ def weighted_sum(parts: Sequence[tuple[LoraAdapter, float]]) -> LoraAdapter:
     Law: weighted_sum([(a, 1)]) has a's delta; the order of parts does not change the delta.
 
     Raises:
-        LoraregError: the parts adapt different components or modules of different shapes.
+        LoraregError: the parts adapt nothing, different components, or modules of different
+            shapes.
     """
     components = {adapter.component for adapter, _ in parts}
+    modules = sorted({name for adapter, _ in parts for name in adapter.layers})
+    if not modules:
+        raise LoraregError("there is nothing to add up", why="no part adapts any module")
     if len(components) != 1:
         raise LoraregError(
-            "the parts adapt different kinds of model", why=f"components {sorted(components)}"
+            "the parts adapt different kinds of model",
+            why=f"components {', '.join(repr(name) for name in sorted(components))}",
+            fix="compose adapters of one base: lorareg show REF names it",
         )
-    modules = sorted({name for adapter, _ in parts for name in adapter.layers})
     stacked = {name: _stack(name, parts) for name in modules}
     rank = max(down.shape[0] for down, _ in stacked.values())
     layers = {
@@ -38,7 +43,7 @@ def weighted_sum(parts: Sequence[tuple[LoraAdapter, float]]) -> LoraAdapter:
 
 
 def inner(one: LoraLayer, other: LoraLayer) -> float:
-    """Frobenius inner product of two deltas, from the factors alone."""
+    """Frobenius inner product of two deltas of one module, from the factors alone."""
     ups = flat(one.up).T.astype(np.float64) @ flat(other.up)
     downs = flat(one.down).astype(np.float64) @ flat(other.down).T
     return float(one.scale * other.scale * np.sum(ups * downs))
@@ -51,7 +56,7 @@ def norm(adapter: LoraAdapter) -> float:
 
 def cosine(one: LoraAdapter, other: LoraAdapter) -> float:
     """Cosine between two deltas over all modules; 0 if one of them is zero."""
-    shared = one.layers.keys() & other.layers.keys()
+    shared = sorted(one.layers.keys() & other.layers.keys())  # a set's order is random
     product = sum(inner(one.layers[name], other.layers[name]) for name in shared)
     norms = norm(one) * norm(other)
     return product / norms if norms else 0.0

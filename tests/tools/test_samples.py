@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import random
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -14,16 +15,30 @@ import pytest
 from PIL import Image
 
 from lorareg.errors import InvalidFileError, NotFoundError
+from lorareg.registry import pointer
+from lorareg.registry.objects import Objects
 from tools.samples import captions, characters, emoji, lorelei, npm, tone
 from tools.samples.__main__ import main
 from tools.samples.datasets import DATASETS, write
 from tools.samples.picture import BACKGROUNDS, SIZE, Picture, render
 
 
+ROOT = Path(__file__).parents[2]
+
+
 @pytest.fixture(scope="module")
-def data() -> Path:
-    """The folder that holds the sample datasets."""
-    return Path("data")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample datasets, as this repository's own DVC remote holds them."""
+    top = tmp_path_factory.mktemp("data")
+    remote = Objects(ROOT / "dvc-remote" / "files" / "md5")
+    for file in sorted((ROOT / "data").glob("*.dvc")):
+        tracked = pointer.read(ROOT, file)
+        for name, source in remote.files(tracked).items():
+            target = top / tracked.path.name / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+    shutil.copytree(ROOT / "data" / "tone_pirate_heldout", top / "tone_pirate_heldout")
+    return top
 
 
 TRIGGERS = {

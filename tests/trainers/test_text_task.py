@@ -1,23 +1,17 @@
-"""The text task: what is learned, that its loss is the model's own, and what it refuses."""
+"""The text task: the model's own loss, gradients that reach the adapter, replies that repeat."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Sequence
 
 import pytest
 import torch
 from peft import LoraConfig, inject_adapter_in_model
-from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
-from lorareg.errors import InvalidFileError, TrainingError
+from lorareg.errors import TrainingError
 from lorareg.registry.base import ResolvedBase
-from lorareg.trainers import response_loss
 from lorareg.trainers.data.dialogue_rows import Message
 from lorareg.trainers.data.dialogues import DialogueRecord
-from lorareg.trainers.language_model import dequantized_home, load_tokenizer
 from lorareg.trainers.randomness import Draws
 from lorareg.trainers.tasks.base import Runtime, Task
 from lorareg.trainers.tasks.text import TextTask
@@ -112,66 +106,6 @@ def test_gradients_of_a_lora_are_those_of_the_full_forward(
         torch.testing.assert_close(gradient, theirs[name], rtol=1e-4, atol=1e-5, msg=name)
 
 
-def test_a_model_that_caps_its_logits_is_not_given_the_shortcut(
-    pico_llama: ResolvedBase,
-    pico_gpt2: ResolvedBase,
-    pico_gemma2: ResolvedBase,
-    dialogues: Dialogues,
-    runtime: Runtime,
-) -> None:
-    def way(base: ResolvedBase) -> Callable[..., torch.Tensor]:
-        model = TextTask(base, dialogues, max_length=128).load(runtime)
-        return response_loss.fastest_right_way(model, "cpu")
-
-    assert way(pico_llama) is response_loss.from_hidden_states
-    assert way(pico_gpt2) is response_loss.from_hidden_states
-    assert way(pico_gemma2) is response_loss.from_kept_positions
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_cap_is_noticed_even_where_it_changes_nothing_on_small_logits(
-    pico_gemma2: ResolvedBase, dtype: torch.dtype
-) -> None:
-    model = AutoModelForCausalLM.from_pretrained(pico_gemma2.path, dtype=dtype)
-    model.config.final_logit_softcapping = 50.0
-    model.lm_head.weight.data.mul_(1e-3)
-
-    way = response_loss.fastest_right_way(model, "cpu")
-
-    assert way is response_loss.from_kept_positions
-
-
-@pytest.mark.parametrize(
-    "way", [response_loss.from_kept_positions, response_loss.from_all_positions]
-)
-def test_the_slower_ways_give_the_same_loss(
-    pico_llama: ResolvedBase,
-    dialogues: Dialogues,
-    runtime: Runtime,
-    way: response_loss.Logits,
-) -> None:
-    task = TextTask(pico_llama, dialogues, max_length=128)
-    model = task.load(runtime)
-    rows = [row for record in task.ids for row in task._rows[record]]
-    batch = response_loss.collate(rows, 0, "cpu")
-
-    torch.testing.assert_close(
-        response_loss.sequence_losses(model, way, batch), task.losses(task.ids, DRAWS)
-    )
-
-
-def test_batches_are_padded_to_a_multiple_of_eight(
-    pico_llama: ResolvedBase, dialogues: Dialogues
-) -> None:
-    task = TextTask(pico_llama, dialogues, max_length=128)
-    rows = [task._rows[record][0] for record in task.ids]
-
-    batch = response_loss.collate(rows, 0, "cpu")
-
-    assert batch.ids.shape[1] % 8 == 0
-    assert 0 <= batch.ids.shape[1] - max(len(row.ids) for row in rows) < 8
-
-
 def test_the_base_s_dropout_stays_off_and_the_adapter_s_is_off_in_validation(
     pico_gpt2: ResolvedBase, dialogues: Dialogues, runtime: Runtime
 ) -> None:
@@ -204,49 +138,6 @@ def test_a_context_too_short_for_a_dialogue_is_an_error(
         TextTask(pico_gpt2, [long], max_length=512).load(runtime)
 
     assert "reads 128" in caught.value.what
-
-
-def test_presets_choose_by_place_and_never_the_head(
-    pico_llama: ResolvedBase, pico_gpt2: ResolvedBase, dialogues: Dialogues, runtime: Runtime
-) -> None:
-    def chosen(base: ResolvedBase, preset: str) -> set[str]:
-        task = TextTask(base, dialogues, max_length=128)
-        task.load(runtime)
-        return {name.rpartition(".")[2] for name in task.targets(preset)}
-
-    attention = {"q_proj", "k_proj", "v_proj", "o_proj"}
-    everything = attention | {"gate_proj", "up_proj", "down_proj"}
-    assert chosen(pico_llama, "attention") == attention
-    assert chosen(pico_llama, "attention+ff") == everything
-    assert chosen(pico_llama, "all-linear") == everything
-    assert chosen(pico_gpt2, "attention") == {"c_attn", "c_proj"}
-    assert chosen(pico_gpt2, "all-linear") == {"c_attn", "c_proj", "c_fc"}
-
-
-def test_targets_are_full_names_of_modules(
-    pico_llama: ResolvedBase, dialogues: Dialogues, runtime: Runtime
-) -> None:
-    task = TextTask(pico_llama, dialogues, max_length=128)
-    task.load(runtime)
-
-    assert task.targets(["1.mlp.up_proj", "lm_head"]) == [
-        "model.layers.1.mlp.up_proj",
-        "lm_head",
-    ]
-
-
-def test_a_target_that_matches_nothing_names_what_there_is(
-    pico_llama: ResolvedBase, dialogues: Dialogues, runtime: Runtime
-) -> None:
-    task = TextTask(pico_llama, dialogues, max_length=128)
-    task.load(runtime)
-
-    with pytest.raises(TrainingError) as caught:
-        task.targets(["q_proj", "c_attn"])
-
-    assert "c_attn" in caught.value.what
-    assert "q_proj (2)" in caught.value.why
-    assert "lm_head (1)" in caught.value.why
 
 
 def test_a_reply_is_the_same_every_time_and_leaves_torch_s_stream_alone(
@@ -293,112 +184,10 @@ def test_a_trained_adapter_says_what_it_was_taught_and_stops(
     assert task.sample(["Who are you?"], seed=0)[0].output == "Arr!"
 
 
-def test_a_gguf_loads_as_the_model_its_blocks_stand_for(
-    pico_gguf: tuple[ResolvedBase, LlamaForCausalLM], dialogues: Dialogues, runtime: Runtime
-) -> None:
-    base, expected = pico_gguf
-    task = TextTask(base, dialogues, max_length=128)
-    model = task.load(runtime)
+def test_a_task_without_records_can_still_reply(pico_llama: ResolvedBase, runtime: Runtime) -> None:
+    task = TextTask(pico_llama, [], max_length=128, max_new_tokens=4)
+    task.load(runtime)
 
-    for name, tensor in expected.state_dict().items():
-        assert torch.equal(model.state_dict()[name], tensor), name
-    torch.testing.assert_close(task.losses(task.ids, DRAWS), own_losses(task, expected))
+    (sample,) = task.sample(["Who are you?"], seed=0)
 
-
-def test_a_gguf_is_dequantized_once_and_its_tokenizer_is_kept_as_it_is(
-    pico_gguf: tuple[ResolvedBase, LlamaForCausalLM], dialogues: Dialogues, runtime: Runtime
-) -> None:
-    base, _ = pico_gguf
-    first = TextTask(base, dialogues, max_length=128)
-    first.load(runtime)
-    home = dequantized_home(base, runtime)
-    made = (home / "model.safetensors").stat().st_mtime_ns
-
-    second = TextTask(replace(base, path=Path("/nowhere.gguf")), dialogues, max_length=128)
-    second.load(runtime)
-
-    assert (home / "model.safetensors").stat().st_mtime_ns == made
-    assert [path.name for path in home.parent.iterdir()] == [home.name]
-    assert first._rows == second._rows
-    assert first.template_digest == second.template_digest
-
-
-def test_a_dequantization_that_was_killed_is_done_again_and_its_remains_are_swept_away(
-    pico_gguf: tuple[ResolvedBase, LlamaForCausalLM], dialogues: Dialogues, runtime: Runtime
-) -> None:
-    base, _ = pico_gguf
-    remains = runtime.cache / "gguf" / ".partial-killed"
-    remains.mkdir(parents=True)
-    (remains / "model.safetensors").write_bytes(b"half a file")
-    os.utime(remains, (0, 0))
-
-    TextTask(base, dialogues, max_length=128).load(runtime)
-
-    assert list(remains.parent.iterdir()) == [dequantized_home(base, runtime)]
-
-
-def test_a_dequantized_gguf_is_kept_apart_by_precision(
-    pico_gguf: tuple[ResolvedBase, LlamaForCausalLM], dialogues: Dialogues, runtime: Runtime
-) -> None:
-    base, _ = pico_gguf
-    full = TextTask(base, dialogues, max_length=128).load(runtime)
-    half = TextTask(base, dialogues, max_length=128).load(replace(runtime, dtype="bfloat16"))
-
-    assert half.lm_head.weight.dtype == torch.bfloat16
-    assert torch.equal(full.lm_head.weight.bfloat16(), half.lm_head.weight)
-
-
-def test_a_pickled_base_is_refused(
-    pico_llama: ResolvedBase, dialogues: Dialogues, runtime: Runtime, tmp_path: Path
-) -> None:
-    for file in pico_llama.path.iterdir():
-        if file.suffix != ".safetensors":
-            (tmp_path / file.name).write_bytes(file.read_bytes())
-    torch.save({}, tmp_path / "pytorch_model.bin")
-
-    with pytest.raises(InvalidFileError, match="its model cannot be loaded"):
-        TextTask(replace(pico_llama, path=tmp_path), dialogues, max_length=128).load(runtime)
-
-
-def test_code_of_a_base_is_never_run(
-    pico_llama: ResolvedBase, dialogues: Dialogues, runtime: Runtime, tmp_path: Path
-) -> None:
-    for file in pico_llama.path.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    (tmp_path / "modeling_new.py").write_text("raise SystemExit('code of the base was run')")
-    (tmp_path / "config.json").write_text(
-        '{"model_type": "brand_new", "auto_map": {"AutoConfig": "modeling_new.C", '
-        '"AutoModelForCausalLM": "modeling_new.M"}}'
-    )
-
-    with pytest.raises(InvalidFileError) as caught:
-        TextTask(replace(pico_llama, path=tmp_path), dialogues, max_length=128).load(runtime)
-
-    assert "never run" in caught.value.fix
-
-
-def test_a_folder_without_a_tokenizer_is_an_error_that_says_so(
-    dialogues: Dialogues, tmp_path: Path
-) -> None:
-    base = ResolvedBase("mine", None, "transformers", tmp_path, "base-sha256-v1:00")
-
-    with pytest.raises(InvalidFileError, match="base mine: its tokenizer cannot be loaded"):
-        load_tokenizer(base)
-
-
-@pytest.mark.slow
-def test_smollm2_loads_from_its_gguf_and_answers(dialogues: Dialogues, tmp_path: Path) -> None:
-    from lorareg.registry import builtin
-
-    path = builtin.fetch(builtin.cache_folder())
-    digest = f"base-sha256-v1:{builtin.SMOLLM2.sha256}"
-    base = ResolvedBase("builtin:smollm2", None, "gguf", path, digest)
-    task = TextTask(base, dialogues, max_length=256)
-    model = task.load(Runtime("cpu", "bfloat16", threads=1, cache=tmp_path))
-
-    assert sum(parameter.numel() for parameter in model.parameters()) == 134_515_008
-    assert task._logits is response_loss.from_hidden_states
-    assert "Paris" in task.sample(["What is the capital of France?"], seed=0)[0].output
-    torch.testing.assert_close(
-        task.losses(task.ids, DRAWS), own_losses(task, model), rtol=2e-2, atol=0.1
-    )
+    assert sample.prompt == "Who are you?"

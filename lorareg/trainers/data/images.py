@@ -1,29 +1,26 @@
-"""Pictures and their captions, read from a folder that is never written to.
+"""Pictures of a dataset: found with their captions, decoded as people see them, cut to size.
 
-Captions come from ``metadata.csv`` (with a header or as plain ``img01.jpg,"prompt"`` lines),
-``metadata.jsonl`` (Hugging Face imagefolder) or ``.txt`` files beside the pictures.
+The folder is read and never written to.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lorareg.errors import InvalidFileError, NotFoundError, listed
 from lorareg.registry.dataset import IMAGES
-from lorareg.registry.files import read_utf8
+from lorareg.trainers.data.caption_files import on_disk, read_captions
 
-CAPTION_FILES = ("metadata.csv", "metadata.jsonl")
-NAME_COLUMNS = ("file_name", "filename", "file", "image", "img", "path")
-TEXT_COLUMNS = ("text", "caption", "prompt", "additional_feature")
-MAX_CAPTION_FILE = 256_000_000  # bytes
+# What the endings promise (MPO is a JPEG of several views, as phones write it). The decoders of
+# other formats stay shut: EPS, for one, starts Ghostscript.
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP")
 
 
 @dataclass(frozen=True)
@@ -72,29 +69,7 @@ def read_records(
             why="\n" + listed([*empty, *sorted(lost)], limit=100),
             fix="add the captions, or remove the pictures",
         )
-    return [ImageRecord(n, folder / n, table[n].strip(), files[n]) for n in images]
-
-
-def read_captions(folder: Path, images: Sequence[str], captions: str | None) -> dict[str, str]:
-    """Captions by picture name, from whichever form the dataset uses."""
-    chosen = captions or next((name for name in CAPTION_FILES if (folder / name).is_file()), "txt")
-    if chosen == "txt":
-        sidecars = {name: folder / Path(name).with_suffix(".txt") for name in images}
-        return {
-            name: read_utf8(path, max_bytes=1_000_000)
-            for name, path in sidecars.items()
-            if path.is_file()
-        }
-    path = folder / chosen
-    if Path(chosen).name != chosen or not path.is_file():
-        raise NotFoundError(
-            f"dataset {folder.name}/ has no {chosen}",
-            why="dataset.captions names a file in the dataset folder",
-            fix=f"use one of {', '.join(CAPTION_FILES)}, or txt for files beside the pictures",
-        )
-    text = read_utf8(path, max_bytes=MAX_CAPTION_FILE)
-    shown = f"{folder.name}/{chosen}"
-    return _from_jsonl(shown, text) if chosen.endswith(".jsonl") else _from_csv(shown, text)
+    return [ImageRecord(n, on_disk(folder, n), table[n].strip(), files[n]) for n in images]
 
 
 def load_image(path: Path) -> Image.Image:
@@ -104,16 +79,20 @@ def load_image(path: Path) -> Image.Image:
         InvalidFileError: truncated, not a picture, or a decompression bomb.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I"):
+                return _eight_bit(upright).convert("RGB")
             if upright.has_transparency_data:
                 canvas = Image.new("RGBA", upright.size, "white")
                 canvas.alpha_composite(upright.convert("RGBA"))
                 upright = canvas
             return upright.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = "it is no picture" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise InvalidFileError(f"{path.name} cannot be decoded", why=reason) from error
+    except UnidentifiedImageError as error:
+        why = "it is no JPEG, PNG or WebP picture, whatever its name says"
+        raise InvalidFileError(f"{path.name} cannot be decoded", why=why) from error
+    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
+        raise InvalidFileError(f"{path.name} cannot be decoded", why=str(error)) from error
 
 
 def check_pictures(
@@ -162,76 +141,7 @@ def _size(record: ImageRecord) -> tuple[int, int] | str:
         return error.why
 
 
-def _from_jsonl(shown: str, text: str) -> dict[str, str]:
-    table: dict[str, str] = {}
-    problems = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            problems.append(f"line {number}: not JSON ({error})")
-            continue
-        name = _first(row, NAME_COLUMNS) if isinstance(row, dict) else None
-        caption = _first(row, TEXT_COLUMNS) if isinstance(row, dict) else None
-        if name is None or caption is None:
-            problems.append(f"line {number}: needs file_name and text")
-        elif name in table:
-            problems.append(f"line {number}: {name} has a caption already")
-        else:
-            table[name] = caption
-    return _checked(shown, table, problems)
-
-
-def _from_csv(shown: str, text: str) -> dict[str, str]:
-    table: dict[str, str] = {}
-    problems = []
-    reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
-    columns: tuple[int, int] | None = None
-    width = 2
-    try:
-        for row in reader:
-            if not any(cell.strip() for cell in row):
-                continue
-            if columns is None:
-                columns, is_header = _columns(row)
-                if is_header:
-                    width = len(row)
-                    continue
-            if len(row) != width:
-                problems.append(
-                    f"line {reader.line_num}: {len(row)} columns; put the caption in double quotes"
-                )
-                continue
-            name = row[columns[0]].strip()
-            if name in table:
-                problems.append(f"line {reader.line_num}: {name} has a caption already")
-            table[name] = row[columns[1]]
-    except csv.Error as error:
-        problems.append(f"line {reader.line_num}: {error}")
-    return _checked(shown, table, problems)
-
-
-def _columns(first: Sequence[str]) -> tuple[tuple[int, int], bool]:
-    """Which columns hold name and caption, and whether this row is a header."""
-    names = [cell.strip().lower() for cell in first]
-    name = next((names.index(n) for n in NAME_COLUMNS if n in names), None)
-    text = next((names.index(n) for n in TEXT_COLUMNS if n in names), None)
-    if name is None or text is None:
-        return (0, 1), False
-    return (name, text), True
-
-
-def _first(row: Mapping[str, object], names: Sequence[str]) -> str | None:
-    return next((v for n in names if isinstance(v := row.get(n), str)), None)
-
-
-def _checked(shown: str, table: dict[str, str], problems: list[str]) -> dict[str, str]:
-    if problems:
-        raise InvalidFileError(
-            f"{shown} has {len(problems)} bad lines",
-            why="\n" + listed(problems, limit=100),
-            fix='write a line as img01.jpg,"the caption", or as {"file_name": ..., "text": ...}',
-        )
-    return table
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits a pixel, scaled: Pillow's own conversion makes all above 255 white."""
+    values = np.asarray(image).astype(np.uint32)
+    return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))

@@ -8,7 +8,6 @@ Source: peft.utils.save_and_load, ``get_peft_model_state_dict``.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,7 +15,8 @@ from lorareg.errors import InvalidFileError
 from lorareg.registry import tensors
 from lorareg.registry.files import write_atomically
 from lorareg.registry.lock import load_json
-from lorareg.weights.adapter import LoraAdapter, LoraLayer, from_raw, to_raw
+from lorareg.weights.adapter import LoraAdapter, to_raw
+from lorareg.weights.formats.pairs import PEFT_ENDINGS, read_layers, settings_of
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -25,10 +25,11 @@ PREFIX = "base_model.model."
 
 def write(folder: Path, adapter: LoraAdapter, base_model: str, notes: Mapping[str, str]) -> None:
     """Write both files; ``base_model`` is what consumers are told to load, never a local path."""
+    down, up = PEFT_ENDINGS
     raw = {}
     for name, layer in adapter.layers.items():
-        raw[f"{PREFIX}{name}.lora_A.weight"] = to_raw(layer.down)
-        raw[f"{PREFIX}{name}.lora_B.weight"] = to_raw(layer.up)
+        raw[f"{PREFIX}{name}{down}"] = to_raw(layer.down)
+        raw[f"{PREFIX}{name}{up}"] = to_raw(layer.up)
     tensors.write(folder / WEIGHTS, raw, {"format": "pt", **notes})
     config = json.dumps(_config(adapter, base_model), indent=2, sort_keys=True)
     write_atomically(folder / CONFIG, config + "\n")
@@ -38,44 +39,28 @@ def read(folder: Path) -> LoraAdapter:
     """Read a PEFT LoRA folder.
 
     Raises:
-        InvalidFileError: not plain LoRA, or a key that is not understood.
+        NotFoundError: it has no ``adapter_config.json``.
+        InvalidFileError: not plain LoRA, or anything in it that is not understood.
     """
     config = load_json(folder / CONFIG, CONFIG)
-    if config.get("peft_type") != "LORA" or config.get("use_dora") or config.get("use_rslora"):
-        raise InvalidFileError(f"{CONFIG} is not a plain LoRA", why="peft_type must be LORA")
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
+        raise InvalidFileError(
+            f"{CONFIG} is not that of a LoRA",
+            why="peft_type must be LORA",
+            fix="point at a folder that PEFT's save_pretrained wrote for a LoRA",
+        )
     raw, _ = tensors.read(folder / WEIGHTS)
-    layers = {}
-    for key, tensor in raw.items():
-        if not key.startswith(PREFIX) or not key.endswith((".lora_A.weight", ".lora_B.weight")):
-            raise InvalidFileError(f"{WEIGHTS}: key {key!r} is not understood")
-        if key.endswith(".lora_B.weight"):
-            continue
-        name = key.removeprefix(PREFIX).removesuffix(".lora_A.weight")
-        other = f"{PREFIX}{name}.lora_B.weight"
-        if other not in raw:
-            raise InvalidFileError(f"{WEIGHTS}: {key!r} has no lora_B")
-        down = from_raw(key, tensor)
-        alpha = config.get("alpha_pattern", {}).get(name, config["lora_alpha"])
-        layers[name] = LoraLayer(down, from_raw(other, raw[other]), float(alpha))
-    return LoraAdapter("", layers)
+    return LoraAdapter("", read_layers(WEIGHTS, raw, PREFIX, (PEFT_ENDINGS,), config))
 
 
 def _config(adapter: LoraAdapter, base_model: str) -> dict[str, object]:
-    layers = adapter.layers
-    (rank, alpha), _ = Counter((x.rank, x.alpha) for x in layers.values()).most_common(1)[0]
     return {
+        **settings_of(adapter.layers),
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": base_model,
-        "r": rank,
-        "lora_alpha": alpha,
-        "rank_pattern": {n: x.rank for n, x in sorted(layers.items()) if x.rank != rank},
-        "alpha_pattern": {n: x.alpha for n, x in sorted(layers.items()) if x.alpha != alpha},
-        "target_modules": sorted(layers),
         "lora_dropout": 0.0,
         "bias": "none",
         "fan_in_fan_out": False,
         "inference_mode": True,
-        "use_rslora": False,
-        "use_dora": False,
     }
