@@ -11,7 +11,6 @@ import typer
 from lorareg.cli.options import ExprArgument
 from lorareg.cli.root import err, out
 from lorareg.cli.show import Json, as_json, note, table
-from lorareg.registry.recipe import Expression
 from lorareg.registry.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -37,6 +36,7 @@ def compose(
     Example:
         lorareg compose style/ink:0.7+character/zhangsan:0.9 --as ink-zhangsan --output exact
     """
+    from lorareg.registry.recipe import Expression
     from lorareg.weights import compose as algebra
 
     workspace = Workspace.find()
@@ -81,6 +81,7 @@ def generate(
 
     Pictures go into one PNG with a JSON beside it, replies to stdout.
     """
+    from lorareg.registry.recipe import Expression
     from lorareg.weights.compose import resolve
 
     workspace = Workspace.find()

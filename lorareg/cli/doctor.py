@@ -13,7 +13,7 @@ import typer
 from lorareg.cli.root import out
 from lorareg.cli.show import Json, as_json
 from lorareg.errors import LoraregError
-from lorareg.registry.verify import Finding
+from lorareg.registry.finding import Finding
 from lorareg.registry.workspace import Workspace
 
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "dvc", "huggingface_hub", "safetensors")

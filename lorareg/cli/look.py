@@ -9,8 +9,7 @@ import typer
 from lorareg.cli.options import OptionalRef, RefArgument
 from lorareg.cli.root import out
 from lorareg.cli.show import Json, as_json, table
-from lorareg.registry.ids import AssetId
-from lorareg.registry.recipe import KIND
+from lorareg.registry.ids import RECIPE, AssetId
 from lorareg.registry.workspace import Workspace
 
 COLORS = {"up-to-date": "green", "untrained": "yellow", "missing": "cyan"}
@@ -101,7 +100,7 @@ def verify(
 def _adapters(workspace: Workspace, ref: str | None) -> list[AssetId]:
     if ref:
         return [workspace.find_asset(ref)]
-    return [asset for asset in workspace.assets() if asset.kind != KIND]
+    return [asset for asset in workspace.assets() if asset.kind != RECIPE]
 
 
 def _tree(value: Any, depth: int) -> None:

@@ -54,7 +54,7 @@ def reproduce(
 def _open(repo: str | None, stack: ExitStack) -> Workspace:
     if repo is None:
         return Workspace.find()
-    from lorareg.registry.history import clone
+    from lorareg.registry.gitclone import clone
 
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lorareg-"))
     return Workspace(clone(repo, Path(folder) / "clone").root)

@@ -12,8 +12,7 @@ from lorareg.cli.show import Json, as_json
 from lorareg.cli.watch import RunWatcher
 from lorareg.errors import LoraregError
 from lorareg.registry import yamlfile
-from lorareg.registry.ids import AssetId
-from lorareg.registry.recipe import KIND
+from lorareg.registry.ids import RECIPE, AssetId
 from lorareg.registry.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def _chosen(workspace: Workspace, ref: str | None, every: bool) -> list[AssetId]
     if (ref is None) == (not every):
         raise LoraregError("name one adapter, or say --all", fix="lorareg train character/zhangsan")
     if ref is None:
-        return [asset for asset in workspace.assets() if asset.kind != KIND]
+        return [asset for asset in workspace.assets() if asset.kind != RECIPE]
     return [workspace.find_asset(ref)]
 
 

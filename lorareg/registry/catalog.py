@@ -12,10 +12,10 @@ from typing import Any
 
 from lorareg import __version__
 from lorareg.errors import LoraregError
+from lorareg.registry import yamlfile
 from lorareg.registry.digest import RACY_SECONDS
 from lorareg.registry.files import write_atomically
-from lorareg.registry.ids import AssetId
-from lorareg.registry.recipe import RecipeManifest
+from lorareg.registry.ids import RECIPE, AssetId
 from lorareg.registry.workspace import Workspace
 
 
@@ -106,24 +106,38 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _row(workspace: Workspace, asset: AssetId, trained: bool) -> Row:
+    """What the manifest says, read but not judged: ``lorareg status`` checks it."""
     try:
-        manifest = workspace.load_asset(asset)
+        document = yamlfile.load(workspace.manifests / str(asset) / "manifest.yaml")
     except LoraregError as error:
         return Row(str(asset), {}, "", "", None, None, None, "", trained, error.what)
-    if isinstance(manifest, RecipeManifest):
-        parts = "+".join(f"{part.ref}:{part.weight:g}" for part in manifest.parts)
-        return Row(
-            str(asset), manifest.title, "recipe", parts, None, None, None, manifest.visibility,
-            trained,
-        )  # fmt: skip
+    lora = _block(document, "lora")
+    rank, alpha = lora.get("rank", 16), lora.get("alpha", 16)
+    numbers = isinstance(rank, int) and rank > 0 and isinstance(alpha, int | float)
+    trigger = document.get("trigger")
+    common: dict[str, Any] = {
+        "asset": str(asset),
+        "title": {key: str(text) for key, text in _block(document, "title").items()},
+        "trigger": str(trigger) if trigger else None,
+        "visibility": str(document.get("visibility", "team")),
+        "trained": trained,
+    }
+    if asset.kind == RECIPE:
+        parts = "+".join(_part(part) for part in document.get("parts") or ())
+        return Row(task="recipe", base=parts, rank=None, scale=None, **common)
     return Row(
-        asset=str(asset),
-        title=manifest.title,
-        task=manifest.task,
-        base=manifest.base.model,
-        trigger=manifest.trigger,
-        rank=manifest.lora.rank,
-        scale=manifest.lora.scale,
-        visibility=manifest.visibility,
-        trained=trained,
+        task=str(document.get("task", "")),
+        base=str(_block(document, "base").get("model", "")),
+        rank=rank if numbers else None,
+        scale=alpha / rank if numbers else None,
+        **common,
     )
+
+
+def _block(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = document.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _part(part: Any) -> str:
+    return f"{part.get('ref')}:{part.get('weight')}" if isinstance(part, Mapping) else str(part)

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import glob
 import re
-from contextlib import suppress
 from pathlib import Path
 
 from lorareg.errors import ExternalToolError, InvalidFileError, NotFoundError
-from lorareg.registry.modelfiles import has_weights, is_complete, select
+from lorareg.registry.modelfiles import DIFFUSERS, has_weights, is_complete, select
 
 TIMEOUT = 10.0  # seconds
 
@@ -43,16 +42,13 @@ def snapshot(model: str, revision: str | None, *, fetch: bool = True) -> Path:
             why="it is no folder or file here, and on the Hub a branch moves: it cannot be locked",
             fix="set base.revision to a 40-hex commit (lorareg new pins it), or correct base.model",
         )
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import (  # type: ignore[attr-defined]
-        HTTPError,
-        LocalEntryNotFoundError,
-    )
+    from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
-    with suppress(LocalEntryNotFoundError):
-        cached = Path(snapshot_download(model, revision=revision, local_files_only=True))
-        if is_complete(cached):
-            return cached
+    for name in (DIFFUSERS, "config.json"):
+        known = try_to_load_from_cache(model, name, revision=revision)
+        if isinstance(known, str) and is_complete(Path(known).parent):
+            return Path(known).parent
     if not fetch:
         raise NotFoundError(
             f"base {model!r} is not in the Hub client's cache here",
@@ -74,11 +70,10 @@ def snapshot(model: str, revision: str | None, *, fetch: bool = True) -> Path:
 
 
 def _unreachable(model: str, error: Exception) -> ExternalToolError:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return ExternalToolError(
         f"cannot fetch {model!r} from the Hugging Face Hub",
-        why=str(error).strip().splitlines()[0][:300]
-        if str(error).strip()
-        else type(error).__name__,
+        why=" ".join(lines[:2])[:300] or type(error).__name__,
         fix="check the name and the network; for a gated model log in with `hf auth login`; "
         "or set base.model to a local folder",
     )

@@ -9,6 +9,7 @@ from lorareg.errors import LoraregError
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
 VERSION = re.compile(r"v(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)")
+RECIPE = "recipe"  # the kind of compositions
 MAX_SLUG = 64  # git tags, Hub repository names and vLLM model names all take this
 
 

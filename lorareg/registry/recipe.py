@@ -18,11 +18,11 @@ from lorareg.errors import InvalidFileError, LoraregError
 from lorareg.registry import yamlfile
 from lorareg.registry.fields import Person, Slug, Text, Titles
 from lorareg.registry.files import write_atomically
-from lorareg.registry.ids import AssetId, Ref
+from lorareg.registry.ids import RECIPE, AssetId, Ref
 from lorareg.registry.manifest import SCHEMA
 from lorareg.registry.schema import Strict, check
 
-KIND = "recipe"
+KIND = RECIPE
 MAX_PARTS = 64
 MAX_WEIGHT = 100
 WEIGHT = re.compile(r"-?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE]-?[0-9]{1,3})?")

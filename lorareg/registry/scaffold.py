@@ -10,9 +10,8 @@ from typing import Any
 from lorareg.errors import LoraregError
 from lorareg.registry import base, hub, manifest
 from lorareg.registry.files import write_atomically
-from lorareg.registry.ids import AssetId
+from lorareg.registry.ids import RECIPE, AssetId
 from lorareg.registry.manifest import Base, is_hub_id
-from lorareg.registry.recipe import KIND
 from lorareg.registry.workspace import AssetFolder, Workspace
 
 SCHEMA_FILE = "manifest.schema.json"
@@ -48,7 +47,7 @@ def write(workspace: Workspace, wish: Wish) -> AssetFolder:
         LoraregError: it exists, or task and base do not go together.
     """
     folder = workspace.folder(wish.asset)
-    if wish.asset.kind == KIND:
+    if wish.asset.kind == RECIPE:
         raise LoraregError("a recipe is made by composing", fix="lorareg compose EXPR --as NAME")
     if folder.manifest.exists():
         raise LoraregError(

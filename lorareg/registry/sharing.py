@@ -13,9 +13,8 @@ from pathlib import Path
 from lorareg.errors import IntegrityError, LoraregError, listed
 from lorareg.registry import digest, lock, pointer
 from lorareg.registry.header import read_header
-from lorareg.registry.ids import AssetId
+from lorareg.registry.ids import RECIPE, AssetId
 from lorareg.registry.pointer import Pointer, pointer_path
-from lorareg.registry.recipe import KIND
 from lorareg.registry.tensors import tensor_digest
 from lorareg.registry.workspace import Workspace
 
@@ -124,7 +123,7 @@ def _track(workspace: Workspace, asset: AssetId) -> list[Pointer]:
     if folder.weights.is_dir():
         remote = _remote(workspace, asset)
         found.append(workspace.store.track(folder.weights, remote=remote))
-    if asset.kind != KIND:
+    if asset.kind != RECIPE:
         data = workspace.dataset(workspace.load_manifest(asset))
         if data.exists():
             found.append(workspace.store.track(data))
@@ -139,7 +138,7 @@ def _remote(workspace: Workspace, asset: AssetId) -> str | None:
 def _pointers(workspace: Workspace, asset: AssetId) -> list[Pointer]:
     folder = workspace.folder(asset)
     files = [folder.pointer]
-    if asset.kind != KIND:
+    if asset.kind != RECIPE:
         files.append(pointer_path(workspace.dataset(workspace.load_manifest(asset))))
     return [pointer.read(workspace.root, file) for file in files if file.is_file()]
 
@@ -148,7 +147,7 @@ def _commit_paths(workspace: Workspace, assets: Sequence[AssetId]) -> list[Path]
     paths: list[Path] = []
     for asset in assets:
         paths.append(workspace.folder(asset).path)
-        if asset.kind != KIND:
+        if asset.kind != RECIPE:
             data = workspace.dataset(workspace.load_manifest(asset))
             paths += [pointer_path(data), data.parent / ".gitignore"]
     paths += [workspace.root / name for name in TOP_FILES]

@@ -4,31 +4,16 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from lorareg.errors import LoraregError
 from lorareg.registry import dataset, digest, lock
 from lorareg.registry.digest import DigestCache
+from lorareg.registry.finding import Finding
 from lorareg.registry.ids import AssetId
 from lorareg.registry.lock import Lock, RecipeLock
 from lorareg.registry.manifest import Manifest
 from lorareg.registry.tensors import tensor_digest
 from lorareg.registry.workspace import AssetFolder, Workspace
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was checked.
-
-    Attributes:
-        ok: whether it holds.
-        what: the thing: "weights/pytorch_lora_weights.safetensors".
-        detail: why not, or what was found.
-    """
-
-    ok: bool
-    what: str
-    detail: str = ""
 
 
 def verify(workspace: Workspace, asset: AssetId, *, quick: bool = False) -> list[Finding]:

@@ -1,4 +1,8 @@
-"""A registry on disk: where its top is, and where everything in it is."""
+"""A registry on disk: where its top is, and where everything in it is.
+
+The schemas of manifests and locks are imported by the methods that use them: building them takes
+longer than listing a thousand assets, which needs none.
+"""
 
 from __future__ import annotations
 
@@ -7,36 +11,24 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Any
 
 from lorareg.errors import InvalidFileError, NotFoundError
-from lorareg.registry import lock, manifest, pointer, recipe, yamlfile
+from lorareg.registry import pointer, yamlfile
 from lorareg.registry.digest import DigestCache
 from lorareg.registry.history import History
-from lorareg.registry.ids import SLUG, AssetId, Ref
+from lorareg.registry.ids import RECIPE, SLUG, AssetId, Ref
 from lorareg.registry.paths import resolve_inside
 from lorareg.registry.pointer import pointer_path
-from lorareg.registry.schema import Strict, check
 from lorareg.registry.store import Store
 
+if TYPE_CHECKING:
+    from lorareg.registry.lock import Lock, RecipeLock
+    from lorareg.registry.manifest import ImageManifest, Manifest, TextManifest
+    from lorareg.registry.recipe import RecipeManifest
+    from lorareg.registry.settings import Settings
+
 SETTINGS = "lorareg.yaml"
-
-
-class Settings(Strict):
-    """``lorareg.yaml``: what holds for the whole registry.
-
-    Attributes:
-        name: of the registry.
-        bases: default base model for each task, used by ``lorareg new``.
-        remotes: visibility -> name of the DVC remote that holds its bytes.
-    """
-
-    schema_: Annotated[Literal["lorareg/1"], Field(alias="schema")]
-    name: str
-    bases: dict[Literal["text-to-image", "text-generation"], str] = {}
-    remotes: dict[Literal["private", "team", "public"], str] = {}
 
 
 @dataclass(frozen=True)
@@ -112,7 +104,9 @@ class Workspace:
     @cached_property
     def settings(self) -> Settings:
         """``lorareg.yaml``, checked."""
-        return check(Settings, yamlfile.load(self.root / SETTINGS), SETTINGS)
+        from lorareg.registry import settings
+
+        return settings.load(self.root)
 
     @property
     def manifests(self) -> Path:
@@ -152,7 +146,7 @@ class Workspace:
         """Checkpoints and logs of an asset's training runs."""
         return self.scratch / "runs" / asset.kind / asset.name
 
-    def dataset(self, wanted: manifest.Manifest) -> Path:
+    def dataset(self, wanted: Manifest) -> Path:
         """Folder (or .jsonl file) of a manifest's dataset, checked to be in the registry."""
         return resolve_inside(self.root, wanted.dataset.path)
 
@@ -192,9 +186,11 @@ class Workspace:
             fix="lorareg list shows them all",
         )
 
-    def load_manifest(self, asset: AssetId) -> manifest.ImageManifest | manifest.TextManifest:
+    def load_manifest(self, asset: AssetId) -> ImageManifest | TextManifest:
         """The checked manifest of an adapter."""
-        if asset.kind == recipe.KIND:
+        from lorareg.registry import manifest
+
+        if asset.kind == RECIPE:
             raise NotFoundError(
                 f"{asset} is a recipe, not an adapter",
                 fix=f"use it in a composition: lorareg compose {asset}",
@@ -203,21 +199,27 @@ class Workspace:
 
     def edit_manifest(self, asset: AssetId, changes: Mapping[str, Any]) -> None:
         """Set values in an adapter's manifest, unless they make it invalid."""
+        from lorareg.registry import manifest
+
         path = self.folder(asset).manifest
         yamlfile.edit(path, changes, lambda new: manifest.parse(new, f"manifests/{asset}"))
 
-    def load_asset(self, asset: AssetId) -> manifest.Manifest | recipe.RecipeManifest:
+    def load_asset(self, asset: AssetId) -> Manifest | RecipeManifest:
         """The checked manifest of an adapter or a recipe."""
-        if asset.kind == recipe.KIND:
+        from lorareg.registry import recipe
+
+        if asset.kind == RECIPE:
             return recipe.load(self.folder(asset).manifest, asset)
         return self.load_manifest(asset)
 
-    def load_lock(self, asset: AssetId) -> lock.Lock | None:
+    def load_lock(self, asset: AssetId) -> Lock | None:
         """What was trained, or None if nothing was.
 
         Raises:
             InvalidFileError: it is no lock, or that of another asset.
         """
+        from lorareg.registry import lock
+
         path = self.folder(asset).lock
         if not path.is_file():
             return None
@@ -230,12 +232,12 @@ class Workspace:
             )
         return found if isinstance(found, lock.Lock) else None
 
-    def dataset_md5(self, wanted: manifest.Manifest) -> str | None:
+    def dataset_md5(self, wanted: Manifest) -> str | None:
         """DVC's name for the dataset's bytes, if DVC tracks it."""
         file = pointer_path(self.dataset(wanted))
         return pointer.read(self.root, file).md5 if file.is_file() else None
 
-    def weights_match(self, folder: AssetFolder, known: lock.Lock | lock.RecipeLock) -> bool:
+    def weights_match(self, folder: AssetFolder, known: Lock | RecipeLock) -> bool:
         """Whether the weights on disk are, byte for byte, the ones the lock promises."""
         files = {name: folder.weights / name for name in known.outputs}
         if not all(path.is_file() for path in files.values()):

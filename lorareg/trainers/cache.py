@@ -7,6 +7,7 @@ whose headers are the index: there is no second file that could disagree with th
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,9 @@ from lorareg.registry.digest import of_json
 from lorareg.registry.header import read_header
 from lorareg.trainers.tensor_bytes import raw_tensor
 
-SHARD_ENTRIES = 1024  # values flushed together; bounds what an interruption loses
+# Values are flushed together, but soon: a kill loses no more than this.
+SHARD_ENTRIES = 1024
+SHARD_SECONDS = 20.0
 
 
 def key(*parts: object) -> str:
@@ -61,14 +64,20 @@ class TensorCache:
             compute: value of one key, a map of field -> tensor.
             advance: told (done, total).
         """
+        self._drop_damaged(keys)
         missing = self.missing(keys)
         pending: dict[str, Mapping[str, torch.Tensor]] = {}
-        for done, name in enumerate(missing, start=1):
-            pending[name] = compute(name)
-            advance(done, len(missing))
-            if len(pending) == SHARD_ENTRIES or done == len(missing):
+        flushed = time.monotonic()
+        try:
+            for done, name in enumerate(missing, start=1):
+                pending[name] = compute(name)
+                advance(done, len(missing))
+                if len(pending) >= SHARD_ENTRIES or time.monotonic() - flushed > SHARD_SECONDS:
+                    self._flush(pending)
+                    pending, flushed = {}, time.monotonic()
+        finally:
+            if pending:
                 self._flush(pending)
-                pending = {}
 
     def get(self, keys: Sequence[str]) -> list[dict[str, torch.Tensor]]:
         """Values of the keys, which must be there."""
@@ -88,13 +97,20 @@ class TensorCache:
             try:
                 names = {entry.name for entry in read_header(shard).tensors}
             except InvalidFileError:
-                shard.unlink()  # a damaged shard costs time, never correctness
+                shard.unlink(missing_ok=True)  # a damaged shard costs time, never correctness
                 continue
             for name in names:
                 entry, _, field = name.rpartition(".")
                 if field == self._fields[0] and all(f"{entry}.{f}" in names for f in self._fields):
                     index[entry] = shard
         return index
+
+    def _drop_damaged(self, keys: Sequence[str]) -> None:
+        """Forget the shards of these keys whose bytes are not the ones that were written."""
+        for shard in {self._shard_of[name] for name in keys if name in self._shard_of}:
+            if read_header(shard).metadata.get("checksum") != tensors.tensor_digest(shard):
+                shard.unlink(missing_ok=True)
+                self._shard_of = {n: s for n, s in self._shard_of.items() if s != shard}
 
     def _flush(self, values: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
         shard = self._folder / f"{uuid.uuid4().hex}.safetensors"
@@ -103,5 +119,5 @@ class TensorCache:
             for name, value in values.items()
             for field in self._fields
         }
-        tensors.write(shard, raw, {})
+        tensors.write(shard, raw, {"checksum": tensors.digest_of(raw)})
         self._shard_of.update(dict.fromkeys(values, shard))

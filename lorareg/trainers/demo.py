@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL.Image import Image
 
 from lorareg.errors import LoraregError
-from lorareg.registry import history, scaffold, setup, sharing
+from lorareg.registry import gitclone, scaffold, setup, sharing
 from lorareg.registry.builtin import demo_data
 from lorareg.registry.history import History
 from lorareg.registry.ids import AssetId, Ref
@@ -149,12 +149,12 @@ def _compose(workspace: Workspace, tour: Tour, say: Callable[[str], None]) -> No
 
 def _share(workspace: Workspace, top: Path, tour: Tour, say: Callable[[str], None]) -> None:
     say("lorareg push")
-    workspace.history.add_remote("origin", str(history.init_bare(top / "origin.git")))
+    workspace.history.add_remote("origin", str(gitclone.init_bare(top / "origin.git")))
     assets = list(workspace.assets())
     pushed = sharing.push(workspace, assets, lambda text: None)
     tour.rows.append(("git commit", pushed.commit or "", "pushed"))
     say(f"git clone {top.name}/origin.git teammate && cd teammate && lorareg pull")
-    mate = Workspace(history.clone(str(top / "origin.git"), top / "teammate").root)
+    mate = Workspace(gitclone.clone(str(top / "origin.git"), top / "teammate").root)
     _know_the_committer(mate.history)
     pulled = sharing.pull(mate, assets, lambda text: None)
     files = sum(pulled.verified.values())

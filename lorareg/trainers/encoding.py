@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,8 @@ class Encoder:
             (original height, width, top, left of the cut).
         """
         vae = self.base.part_digest(("vae",), self.digests)
-        keys = {r.id: key("latent", r.sha256, f"square-{side}", vae, "float32") for r in records}
+        how = (f"square-{side}", vae, "float32", self._makers("pillow"))
+        keys = {record.id: key("latent", record.sha256, *how) for record in records}
         by_key = {keys[record.id]: record for record in records}
         cache = TensorCache(self.runtime.cache / "latents", ("mean", "logvar", "frame"))
         cache.fill(
@@ -54,10 +56,12 @@ class Encoder:
         """Embedding of each caption, by caption.
 
         Returns:
-            embeds, (tokens, width) float32; for SDXL also pooled, (width,).
+            embeds, (tokens, width) float32; for SDXL also pooled, (width,). Of the empty caption
+            what guidance starts from.
         """
         encoder = self.base.part_digest(TEXT_PARTS[self.base.family], self.digests)
-        keys = {text: key("text", of_bytes(text.encode()), encoder) for text in sorted(texts)}
+        how = (encoder, self.base.has_zero_unconditional, self._makers("transformers"))
+        keys = {text: key("text", of_bytes(text.encode()), *how) for text in sorted(texts)}
         by_key = {name: text for text, name in keys.items()}
         fields = ("embeds", "pooled") if self.base.family == "sdxl" else ("embeds",)
         cache = TensorCache(self.runtime.cache / "texts", fields)
@@ -72,6 +76,11 @@ class Encoder:
     def scaling(self) -> float:
         """Factor that gives latents unit variance; 0.18215 where an old config lacks it."""
         return float(self.base.vae_config().get("scaling_factor", 0.18215))
+
+    def _makers(self, package: str) -> str:
+        """What else can change the last bit of a value: libraries and device."""
+        device = torch.device(self.runtime.device).type
+        return f"torch {torch.__version__} {package} {version(package)} {device}"
 
     @cached_property
     def _vae(self) -> Any:
@@ -100,7 +109,9 @@ class Encoder:
                 num_images_per_prompt=1,
                 do_classifier_free_guidance=False,
             )
-        embeds = {"embeds": encoded[0][0].float().cpu()}
-        if self.base.family == "sd":
-            return embeds
-        return embeds | {"pooled": encoded[2][0].float().cpu()}
+        found = {"embeds": encoded[0][0].float().cpu()}
+        if self.base.family == "sdxl":
+            found["pooled"] = encoded[2][0].float().cpu()
+        if not text and self.base.has_zero_unconditional:
+            return {name: torch.zeros_like(value) for name, value in found.items()}
+        return found

@@ -6,7 +6,8 @@ Adapters are float32 whatever the base is: in bfloat16 an update of a thousandth
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -42,34 +43,44 @@ class Adapters:
         """Trainable parameters: ``<module>.down`` and ``<module>.up``."""
         found: dict[str, torch.nn.Parameter] = {}
         for name, layer in self.layers.items():
-            found[f"{name}.down"] = layer.lora_A[NAME].weight
-            found[f"{name}.up"] = layer.lora_B[NAME].weight
+            found[f"{name}.down"], found[f"{name}.up"] = _weights(layer)
         return found
 
     def snapshot(self) -> LoraAdapter:
         """A copy of the weights as they are now."""
-        layers = {
-            name: LoraLayer(
-                layer.lora_A[NAME].weight.detach().cpu().numpy().copy(),
-                layer.lora_B[NAME].weight.detach().cpu().numpy().copy(),
-                self.alpha,
-            )
-            for name, layer in self.layers.items()
-        }
+        layers = {}
+        for name, layer in self.layers.items():
+            down, up = (w.detach().cpu().numpy().copy() for w in _weights(layer))
+            layers[name] = LoraLayer(down, up, self.alpha)
         return LoraAdapter(self.component, layers)
 
     def restore(self, adapter: LoraAdapter) -> None:
         """Put weights back that ``snapshot`` took."""
         with torch.no_grad():
             for name, layer in self.layers.items():
-                saved = adapter.layers[name]
-                layer.lora_A[NAME].weight.copy_(torch.from_numpy(np.array(saved.down)))
-                layer.lora_B[NAME].weight.copy_(torch.from_numpy(np.array(saved.up)))
+                down, up = _weights(layer)
+                down.copy_(torch.from_numpy(np.array(adapter.layers[name].down)))
+                up.copy_(torch.from_numpy(np.array(adapter.layers[name].up)))
 
     def train(self, mode: bool) -> None:
         """Switch dropout on or off; the frozen model stays in evaluation mode."""
         for layer in self.layers.values():
             layer.lora_dropout.train(mode)
+
+    @contextmanager
+    def uncast_inputs(self, enabled: bool) -> Iterator[None]:
+        """Within the block PEFT leaves inputs as they are.
+
+        It makes them float32 as the adapters are; under autocast they would then be cast back, to
+        the same values, and be held twice in memory.
+        """
+        for layer in self.layers.values():
+            layer.cast_input_dtype_enabled = not enabled
+        try:
+            yield
+        finally:
+            for layer in self.layers.values():
+                layer.cast_input_dtype_enabled = True
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
@@ -119,14 +130,14 @@ def inject(
         lora: rank, alpha, dropout.
         draws: place of the initial values; each layer draws by its own name.
     """
-    layers = _inject(model, names, lora.rank, lora.alpha, lora.dropout)
+    layers = _inject(model, dict.fromkeys(names, lora.rank), lora.alpha, lora.dropout)
     for name, layer in layers.items():
-        down = layer.lora_A[NAME].weight
+        down, up = _weights(layer)
         bound = 1 / math.sqrt(down[0].numel())
         values = draws.generator("init", name).uniform(-bound, bound, tuple(down.shape))
         with torch.no_grad():
             down.copy_(torch.from_numpy(values.astype(np.float32)))
-            layer.lora_B[NAME].weight.zero_()
+            up.zero_()
     return Adapters(component, layers, float(lora.alpha))
 
 
@@ -134,19 +145,23 @@ def apply(model: torch.nn.Module, adapter: LoraAdapter) -> Adapters:
     """Put existing weights on a model, to generate with; ``alpha`` must be uniform.
 
     Raises:
-        TrainingError: the model lacks a module that the adapter changes.
+        TrainingError: the model lacks a module that the adapter changes, or has it in another
+            size; the model is left as it was.
     """
     alphas = {layer.alpha for layer in adapter.layers.values()}
     modules = dict(model.named_modules())
     absent = [name for name in adapter.layers if name not in modules]
     if absent or len(alphas) != 1:
-        raise TrainingError(
-            "the adapter does not fit the base",
-            why=f"module {absent[0]} is not there" if absent else "alphas differ",
-            fix="use the base it was trained on: lorareg show REF names it",
-        )
-    layers = _inject(model, list(adapter.layers), adapter.rank, alphas.copy().pop(), 0.0)
-    adapters = Adapters(adapter.component, layers, alphas.pop())
+        raise _misfit(f"module {absent[0]} is not there" if absent else "alphas differ")
+    alpha = alphas.pop()
+    ranks = {name: layer.rank for name, layer in adapter.layers.items()}
+    layers = _inject(model, ranks, alpha, 0.0)
+    adapters = Adapters(adapter.component, layers, alpha)
+    for name, layer in adapter.layers.items():
+        found = tuple(tuple(w.shape) for w in _weights(layers[name]))
+        if found != (layer.down.shape, layer.up.shape):
+            remove(model, adapters)
+            raise _misfit(f"module {name} takes {found}, not {(layer.down.shape, layer.up.shape)}")
     adapters.restore(adapter)
     adapters.train(False)
     return adapters
@@ -162,17 +177,35 @@ def remove(model: torch.nn.Module, adapters: Adapters) -> None:
 
 
 def _inject(
-    model: torch.nn.Module, names: Sequence[str], rank: int, alpha: float, dropout: float
+    model: torch.nn.Module, ranks: Mapping[str, int], alpha: float, dropout: float
 ) -> dict[str, PeftLayer]:
+    rank = max(ranks.values())
     config = LoraConfig(
-        r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(names), bias="none"
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=list(ranks),
+        rank_pattern={re.escape(name): other for name, other in ranks.items() if other != rank},
+        bias="none",
     )
     inject_adapter_in_model(config, model, NAME)
     found: dict[str, Any] = {
         name: module for name, module in model.named_modules() if isinstance(module, PeftLayer)
     }
-    layers = {name: found[name] for name in names}
+    layers = {name: found[name] for name in ranks}
     for layer in layers.values():
         layer.lora_A.float()
         layer.lora_B.float()
     return layers
+
+
+def _weights(layer: PeftLayer) -> tuple[torch.nn.Parameter, torch.nn.Parameter]:
+    return layer.lora_A[NAME].weight, layer.lora_B[NAME].weight
+
+
+def _misfit(why: str) -> TrainingError:
+    return TrainingError(
+        "the adapter does not fit the base",
+        why=why,
+        fix="use the base it was trained on: lorareg show REF names it",
+    )

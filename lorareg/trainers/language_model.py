@@ -17,6 +17,7 @@ import transformers
 
 from lorareg.errors import InvalidFileError, LoraregError
 from lorareg.registry.base import ResolvedBase
+from lorareg.registry.builtin import cache_folder
 from lorareg.trainers.tasks.base import Runtime
 
 # On the CPU the backward of torch's fused attention is slow in bfloat16: a step of SmolLM2 on 2 x
@@ -88,10 +89,11 @@ def dequantized(base: ResolvedBase, runtime: Runtime, tokenizer: Any) -> Resolve
 
 
 def dequantized_home(base: ResolvedBase, runtime: Runtime) -> Path:
-    """Where ``dequantized`` keeps the folder."""
+    """Where ``dequantized`` keeps the folder: a built-in base once a user, else in the registry."""
+    cache = cache_folder() if base.model.startswith("builtin:") else runtime.cache
     identity = base.digest.rpartition(":")[2][:32]
     made_by = f"transformers-{transformers.__version__}-gguf-{version('gguf')}"
-    return runtime.cache / "gguf" / f"{identity}-{runtime.dtype}-{made_by}"
+    return cache / "gguf" / f"{identity}-{runtime.dtype}-{made_by}"
 
 
 def _dequantize(base: ResolvedBase, dtype: str, folder: Path) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +22,7 @@ from lorareg.registry.manifest import Training
 from lorareg.trainers import checkpoints, optim
 from lorareg.trainers.checkpoints import Cursor
 from lorareg.trainers.inject import Adapters
+from lorareg.trainers.plan import Plan
 from lorareg.trainers.randomness import Draws
 from lorareg.trainers.report.metrics import MetricsLog
 from lorareg.trainers.tasks.base import Runtime, Task
@@ -45,63 +46,6 @@ class Watcher(Protocol):
     def note(self, text: str) -> None:
         """Something a person should know."""
         ...
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How many steps, and of what.
-
-    Attributes:
-        train: ids of the records that are learned.
-        held_out: ids of the records that only measure.
-        batch: records a forward pass; accumulation: forward passes a step.
-        steps_per_epoch: the last step of an epoch may be smaller.
-        total: optimizer steps.
-    """
-
-    train: tuple[str, ...]
-    held_out: tuple[str, ...]
-    batch: int
-    accumulation: int
-    steps_per_epoch: int
-    total: int
-
-    @classmethod
-    def of(cls, ids: Sequence[str], settings: Training) -> Plan:
-        """Split the records by the seed, the same way on every machine.
-
-        Raises:
-            TrainingError: the held-out share leaves nothing to learn from.
-        """
-        share = settings.validation.share
-        count = max(1, round(len(ids) * share)) if share else 0
-        if count >= len(ids):
-            raise TrainingError(
-                f"{len(ids)} record(s) cannot be split into training and validation",
-                why=f"train.validation.share is {share}",
-                fix="add records, or set train.validation.share: 0",
-            )
-        order = Draws(settings.seed).permutation(len(ids), "split")
-        held = set(order[:count])
-        train = tuple(name for i, name in enumerate(ids) if i not in held)
-        group = settings.batch_size * settings.gradient_accumulation_steps
-        per_epoch = math.ceil(len(train) / group)
-        return cls(
-            train,
-            tuple(name for i, name in enumerate(ids) if i in held),
-            settings.batch_size,
-            settings.gradient_accumulation_steps,
-            per_epoch,
-            per_epoch * settings.epochs,
-        )
-
-    def micro_batches(self, step: int, draws: Draws) -> list[list[str]]:
-        """The records of a step, in forward passes."""
-        epoch, index = divmod(step, self.steps_per_epoch)
-        order = draws.permutation(len(self.train), "order", epoch)
-        group = self.batch * self.accumulation
-        chosen = [self.train[i] for i in order[index * group : (index + 1) * group]]
-        return [chosen[i : i + self.batch] for i in range(0, len(chosen), self.batch)]
 
 
 class Loop:
@@ -180,9 +124,11 @@ class Loop:
         if last and not self.cursor.finished:
             self.cursor = replace(self.cursor, finished="finished")
         stopping = self.stop()
-        if self.cursor.finished or stopping or (step + 1) % self.settings.save_steps == 0:
+        sampling = self.sample_steps > 0 and (step + 1) % self.sample_steps == 0
+        due = sampling or (step + 1) % self.settings.save_steps == 0
+        if self.cursor.finished or stopping or due:
             self._save()
-        if self.sample_steps and (step + 1) % self.sample_steps == 0:
+        if sampling:  # after the save: whatever goes wrong in it costs no step
             self.sample(step + 1)
         if stopping and not self.cursor.finished:
             raise InterruptedTrainingError(
@@ -223,33 +169,21 @@ class Loop:
         raise TrainingError(
             f"the {what} of step {step + 1} is {value}",
             why=f"records: {', '.join(records)}",
-            fix="look at these records, or lower train.learning_rate; the last checkpoint is "
-            "intact, and lorareg train goes on from it",
+            fix="look at these records, lower train.learning_rate, or set train.precision: fp32; "
+            "the checkpoint before is intact",
         )
 
     def _validate(self, metrics: MetricsLog) -> None:
         if not self.plan.held_out:
             return
         loss = self._held_out_loss()
-        cursor, step = self.cursor, self.cursor.step
+        step = self.cursor.step
+        self._check_finite(loss, "validation loss", step - 1, self.plan.held_out)
         metrics.write(step, {"validation_loss": loss})
-        base = loss if cursor.base_loss is None else cursor.base_loss
-        cursor = replace(cursor, validation_loss=loss, base_loss=base)
-        if step > 0:
-            cursor = self._judge(cursor, loss)
-        self.cursor = cursor
-        self.watcher.validated(step, loss, base)
-
-    def _judge(self, cursor: Cursor, loss: float) -> Cursor:
-        """Keep the best adapter, and give up when patience is at its end."""
-        rule = self.settings.validation
-        if cursor.best_loss is None or loss < cursor.best_loss - rule.min_delta:
+        self.cursor = self.cursor.validated(loss, self.settings.validation)
+        if self.cursor.best_step == step > 0:
             self.best = {n: p.detach().cpu().clone() for n, p in self.parameters.items()}
-            return replace(cursor, best_loss=loss, best_step=cursor.step, bad_rounds=0)
-        cursor = replace(cursor, bad_rounds=cursor.bad_rounds + 1)
-        if rule.patience and cursor.bad_rounds >= rule.patience:
-            return replace(cursor, finished="early")
-        return cursor
+        self.watcher.validated(step, loss, self.cursor.base_loss or loss)
 
     def _held_out_loss(self) -> float:
         self.adapters.train(False)
@@ -267,29 +201,37 @@ class Loop:
     def _validation_steps(self) -> int:
         return self.settings.validation.every_steps or self.plan.steps_per_epoch
 
-    def _autocast(self) -> AbstractContextManager[object]:
+    @contextmanager
+    def _autocast(self) -> Iterator[None]:
         dtype = getattr(torch, self.runtime.dtype)
         kind = torch.device(self.runtime.device).type
-        return torch.autocast(kind, dtype=dtype, enabled=dtype is not torch.float32)
+        enabled = dtype is not torch.float32
+        with (
+            torch.autocast(kind, dtype=dtype, enabled=enabled),
+            self.adapters.uncast_inputs(enabled),
+        ):
+            yield
 
     def _save(self) -> None:
         now = time.monotonic()
         seconds = self.cursor.seconds + now - self._started
         self._started = now
         self.cursor = replace(self.cursor, seconds=seconds)
-        bundle = _prefixed("adapter/", self.parameters)
-        bundle |= _prefixed("best/", self.best)
-        bundle |= _prefixed("optimizer/", optim.state_tensors(self.optimizer, self.parameters))
-        checkpoints.save(self.folder / "checkpoints", self.cursor, bundle)
+        moments = optim.state_tensors(self.optimizer, self.parameters)
+        checkpoints.save(
+            self.folder / "checkpoints",
+            self.cursor,
+            {"adapter": dict(self.parameters), "best": self.best, "optimizer": moments},
+        )
 
     def _resume(self) -> None:
         found = checkpoints.latest(self.folder / "checkpoints")
         if found is None:
             return
         self.cursor, bundle = found
-        self._put(_without("adapter/", bundle))
-        self.best = _without("best/", bundle)
-        optim.restore_state(self.optimizer, self.parameters, _without("optimizer/", bundle))
+        self._put(bundle["adapter"])
+        self.best = bundle.get("best", {})
+        optim.restore_state(self.optimizer, self.parameters, bundle["optimizer"])
         self.watcher.note(f"resumed after step {self.cursor.step} of {self.plan.total}")
 
     def _finish(self) -> None:
@@ -312,11 +254,3 @@ class Loop:
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(values[name])
-
-
-def _prefixed(prefix: str, values: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {prefix + name: value for name, value in values.items()}
-
-
-def _without(prefix: str, values: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {n.removeprefix(prefix): v for n, v in values.items() if n.startswith(prefix)}

@@ -40,11 +40,19 @@ class NoiseSchedule:
         from diffusers import DDPMScheduler
 
         prediction = config.get("prediction_type", "epsilon")
+        if str(config.get("_class_name")).startswith("FlowMatch") or config.get("use_flow_sigmas"):
+            prediction = "flow_prediction"
         if prediction not in ("epsilon", "v_prediction"):
             raise TrainingError(
-                f"the base predicts {prediction!r}", why="epsilon and v_prediction are trained"
+                f"the base predicts {prediction!r}",
+                why="bases that predict epsilon or v_prediction are trained",
+                fix="choose a base of Stable Diffusion 1.x, 2.x or SDXL",
             )
         return cls(DDPMScheduler.from_config(config).alphas_cumprod.float(), prediction)
+
+    def to(self, device: str) -> NoiseSchedule:
+        """The same schedule on a device, so that no step has to copy it there."""
+        return NoiseSchedule(self.alpha_bar.to(device), self.prediction)
 
     def timestep(self, uniform: float) -> int:
         """The timestep at a quantile in [0, 1)."""
@@ -64,13 +72,13 @@ class NoiseSchedule:
 
     def loss_weight(self, t: torch.Tensor, gamma: float | None) -> torch.Tensor:
         """Min-SNR weight of each sample, (B,); ones without a gamma."""
-        a = self.alpha_bar.to(t.device)[t]
+        a = self.alpha_bar[t]
         if gamma is None:
             return torch.ones_like(a)
-        # snr is 0 at the last step under zero terminal SNR, where the epsilon form has no limit
+        # snr is 0 at the last step under zero terminal SNR, where the epsilon form reads 0 / 0
         snr = (a / (1 - a)).clamp(min=1e-8)
         capped = snr.clamp(max=gamma)
         return capped / snr if self.prediction == "epsilon" else capped / (snr + 1)
 
     def _at(self, t: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-        return self.alpha_bar.to(like.device)[t].reshape(-1, *[1] * (like.ndim - 1))
+        return self.alpha_bar[t].reshape(-1, *[1] * (like.ndim - 1))

@@ -60,5 +60,5 @@ def restore_state(
     for entry, value in tensors.items():
         name, _, field = entry.rpartition("/")
         parameter = names[name]
-        place = value if field == "step" else value.to(parameter.device)
-        optimizer.state[parameter][field] = place.clone()
+        # the step count too: the fused kernel reads it on the device of the weights
+        optimizer.state[parameter][field] = value.to(parameter.device, copy=True)

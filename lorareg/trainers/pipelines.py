@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from lorareg.errors import InvalidFileError
 from lorareg.registry.base import ResolvedBase
@@ -19,6 +22,12 @@ TEXT_PARTS = {
     "sd": ("text_encoder", "tokenizer"),
     "sdxl": ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"),
 }
+TEXT_ENCODERS = {"text_encoder": "CLIPTextModel", "text_encoder_2": "CLIPTextModelWithProjection"}
+LOCAL = {"use_safetensors": True, "local_files_only": True}
+# What diffusers and transformers raise at files that are missing, cut short or of another shape.
+LOADING_ERRORS = (
+    OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,56 +65,60 @@ class DiffusionBase:
         """The denoiser."""
         from diffusers import UNet2DConditionModel
 
-        if self.source.layout == "checkpoint":
-            return UNet2DConditionModel.from_single_file(
-                str(self.source.path), dtype=dtype, **self._config("unet")
-            )
-        return UNet2DConditionModel.from_pretrained(
-            self.source.path, subfolder="unet", dtype=dtype, **LOCAL
-        )
+        return self._model(UNet2DConditionModel, "unet", dtype)
 
     def vae(self) -> Any:
         """The autoencoder, always float32: SDXL's overflows in half precision."""
         from diffusers import AutoencoderKL
 
-        if self.source.layout == "checkpoint":
-            return AutoencoderKL.from_single_file(
-                str(self.source.path), dtype=torch.float32, **self._config("vae")
-            )
-        return AutoencoderKL.from_pretrained(
-            self.source.path, subfolder="vae", dtype=torch.float32, **LOCAL
-        )
+        return self._model(AutoencoderKL, "vae", torch.float32)
 
     def pipeline(self, dtype: torch.dtype, **parts: Any) -> Any:
-        """The whole pipeline; ``parts`` replace components, None leaves one out."""
+        """The whole pipeline; ``parts`` replace components, None leaves one out.
+
+        Raises:
+            InvalidFileError: a file is missing, damaged or of another shape than its config.
+        """
         from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
         kind = StableDiffusionXLPipeline if self.family == "sdxl" else StableDiffusionPipeline
         if self.family == "sd":
             parts |= {"safety_checker": None, "requires_safety_checker": False}
-        if self.source.layout == "checkpoint":
-            pipeline = kind.from_single_file(
-                str(self.source.path), dtype=dtype, **self._config(None), **parts
-            )
-        else:
-            pipeline = kind.from_pretrained(self.source.path, dtype=dtype, **LOCAL, **parts)
+        with self._loading("pipeline"):
+            if self.source.layout == "checkpoint":
+                pipeline = kind.from_single_file(
+                    str(self.source.path), dtype=dtype, **self._config(None), **parts
+                )
+            else:
+                parts = self._text_encoders(dtype, parts) | parts
+                pipeline = kind.from_pretrained(self.source.path, dtype=dtype, **LOCAL, **parts)
+        for name, part in pipeline.components.items():
+            if isinstance(part, torch.nn.Module):
+                self._refuse_holes(name, [n for n, p in part.named_parameters() if p.is_meta])
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
     def scheduler_config(self) -> Any:
         """The noise schedule as the base was trained."""
-        if self.source.layout == "checkpoint":
-            return self.pipeline(
-                torch.float32, unet=None, vae=None, **dict.fromkeys(TEXT_PARTS[self.family])
-            ).scheduler.config
-        path = self.source.path / "scheduler" / "scheduler_config.json"
+        if self._configs is None:
+            nothing = dict.fromkeys(("unet", "vae", *TEXT_PARTS[self.family]))
+            return self.pipeline(torch.float32, **nothing).scheduler.config
+        path = self._configs / "scheduler" / "scheduler_config.json"
         return load_json(path, "scheduler/scheduler_config.json")
 
     def vae_config(self) -> Any:
         """Config of the autoencoder."""
-        if self.source.layout == "checkpoint":
+        if self._configs is None:
             return self.vae().config
-        return load_json(self.source.path / "vae" / "config.json", "vae/config.json")
+        return load_json(self._configs / "vae" / "config.json", "vae/config.json")
+
+    @property
+    def has_zero_unconditional(self) -> bool:
+        """Whether guidance starts from zeros, as SDXL's does, and not from the empty caption."""
+        if self.family != "sdxl" or self._configs is None:
+            return self.family == "sdxl"
+        index = load_json(self._configs / "model_index.json", "model_index.json")
+        return bool(index.get("force_zeros_for_empty_prompt", True))
 
     def part_digest(self, parts: tuple[str, ...], cache: DigestCache) -> str:
         """Digest of some components; of the whole file for a checkpoint, which has no parts."""
@@ -119,14 +132,76 @@ class DiffusionBase:
         }
         return of_tree(cache.digests(files))
 
+    @property
+    def _configs(self) -> Path | None:
+        """Folder with the configs; None for a checkpoint whose configs diffusers looks up."""
+        return self.source.config if self.source.layout == "checkpoint" else self.source.path
+
+    def _model(self, kind: Any, part: str, dtype: torch.dtype) -> Any:
+        with self._loading(part):
+            if self.source.layout == "checkpoint":
+                model = kind.from_single_file(
+                    str(self.source.path), dtype=dtype, **self._config(part)
+                )
+            else:
+                model = kind.from_pretrained(self.source.path, subfolder=part, dtype=dtype, **LOCAL)
+        self._refuse_holes(part, [n for n, p in model.named_parameters() if p.is_meta])
+        return model
+
+    def _text_encoders(self, dtype: torch.dtype, given: dict[str, Any]) -> dict[str, Any]:
+        """The text encoders, whole: transformers would fill holes with random weights."""
+        import transformers
+
+        found = {}
+        for part in TEXT_PARTS[self.family]:
+            if part in given:
+                continue
+            if part not in TEXT_ENCODERS:
+                # without these a tokenizer would read every word as unknown, and say nothing
+                self._require(part, "tokenizer.json", "vocab.json")
+                continue
+            self._require(part, "config.json")
+            found[part], report = getattr(transformers, TEXT_ENCODERS[part]).from_pretrained(
+                self.source.path / part, dtype=dtype, output_loading_info=True, **LOCAL
+            )
+            self._refuse_holes(part, sorted(report["missing_keys"]))
+        return found
+
+    def _refuse_holes(self, part: str, names: list[str]) -> None:
+        if names:
+            raise InvalidFileError(
+                f"base {self.source.model!r}: its {part} is not whole",
+                why=f"{len(names)} tensors are missing, such as {names[0]}",
+                fix="fetch the base again; it may be of another shape than its config",
+            )
+
+    def _require(self, part: str, *names: str) -> None:
+        if not any((self.source.path / part / name).is_file() for name in names):
+            raise InvalidFileError(
+                f"base {self.source.model!r} has no {part}",
+                why=f"there is no {' or '.join(names)} in {part}/",
+                fix="fetch the base again",
+            )
+
+    @contextmanager
+    def _loading(self, part: str) -> Iterator[None]:
+        try:
+            yield
+        except LOADING_ERRORS as error:
+            looked_up = self._configs is None
+            raise InvalidFileError(
+                f"base {self.source.model!r}: its {part} cannot be loaded",
+                why=str(error).strip().partition("\n")[0],
+                fix="set base.config to a folder with the configs of this model in diffusers layout"
+                if looked_up
+                else "fetch the base again; weights are read from .safetensors, without a variant",
+            ) from error
+
     def _config(self, subfolder: str | None) -> dict[str, Any]:
         if self.source.config is None:
             return {}
         local: dict[str, Any] = {"config": str(self.source.config), "local_files_only": True}
         return local | ({"subfolder": subfolder} if subfolder else {})
-
-
-LOCAL = {"use_safetensors": True, "local_files_only": True}
 
 
 def _checkpoint_family(path: Path) -> str:

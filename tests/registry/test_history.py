@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from lorareg.errors import ExternalToolError, LoraregError, NotFoundError
+from lorareg.registry.gitclone import clone
 from lorareg.registry.gitupdate import Update
-from lorareg.registry.history import History, clone
+from lorareg.registry.history import History
 
 
 @pytest.fixture(autouse=True)

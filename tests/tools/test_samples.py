@@ -22,7 +22,6 @@ from tools.samples.__main__ import main
 from tools.samples.datasets import DATASETS, write
 from tools.samples.picture import BACKGROUNDS, SIZE, Picture, render
 
-
 ROOT = Path(__file__).parents[2]
 
 

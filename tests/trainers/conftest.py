@@ -25,6 +25,13 @@ from lorareg.registry.base import ResolvedBase
 from lorareg.trainers.data.dialogue_rows import Message
 from lorareg.trainers.data.dialogues import DialogueRecord
 from lorareg.trainers.tasks.base import Runtime
+from tests.trainers.pico_images import (  # noqa: F401  (fixtures, found by name)
+    case,
+    pico_sd1,
+    pico_sd2,
+    pico_sdxl,
+    pictures,
+)
 
 CHATML = (
     "{% for message in messages %}"

@@ -39,7 +39,13 @@ from lorareg.trainers.tasks.image import ImageTask
 
 SIDE = 32  # pixels; latents are 8 x 8
 TOKENS = 24  # a caption is read character by character
-SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+SCHEDULE = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "steps_offset": 1,
+}
 TRAINING = ImageTraining(
     resolution=SIDE,
     batch_size=2,

@@ -18,9 +18,8 @@ from lorareg.errors import InvalidFileError, NotFoundError, listed
 from lorareg.registry.dataset import IMAGES
 from lorareg.trainers.data.caption_files import on_disk, read_captions
 
-# What the endings promise (MPO is a JPEG of several views, as phones write it). The decoders of
-# other formats stay shut: EPS, for one, starts Ghostscript.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP")
+# What the endings promise. The decoders of other formats stay shut: EPS starts Ghostscript.
+FORMATS = ("JPEG", "PNG", "WEBP")
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ class MetricsLog:
         kept = [line for line in kept if (_step(line) or 0) <= step and step > 0]
         write_atomically(self._path, "".join(f"{line}\n" for line in kept))
         self._stream = self._path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else 0)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Add one line."""

@@ -43,10 +43,11 @@ def read(folder: Path) -> LoraAdapter:
         InvalidFileError: not plain LoRA, or anything in it that is not understood.
     """
     config = load_json(folder / CONFIG, CONFIG)
-    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
+    kind = config.get("peft_type") if isinstance(config, dict) else None
+    if kind != "LORA":
         raise InvalidFileError(
             f"{CONFIG} is not that of a LoRA",
-            why="peft_type must be LORA",
+            why=f"peft_type is {kind!r}, and LORA is expected",
             fix="point at a folder that PEFT's save_pretrained wrote for a LoRA",
         )
     raw, _ = tensors.read(folder / WEIGHTS)

@@ -1,0 +1,33 @@
+"""``lorareg.yaml``, the settings of a registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from lorareg.registry import yamlfile
+from lorareg.registry.schema import Strict, check
+
+FILE = "lorareg.yaml"
+
+
+class Settings(Strict):
+    """``lorareg.yaml``: what holds for the whole registry.
+
+    Attributes:
+        name: of the registry.
+        bases: default base model for each task, used by ``lorareg new``.
+        remotes: visibility -> name of the DVC remote that holds its bytes.
+    """
+
+    schema_: Annotated[Literal["lorareg/1"], Field(alias="schema")]
+    name: str
+    bases: dict[Literal["text-to-image", "text-generation"], str] = {}
+    remotes: dict[Literal["private", "team", "public"], str] = {}
+
+
+def load(root: Path) -> Settings:
+    """Read the settings of the registry at ``root``."""
+    return check(Settings, yamlfile.load(root / FILE), FILE)
