@@ -154,3 +154,10 @@ def default_resolution(path: Path) -> int:
         why="that takes sample_size in unet/config.json and block_out_channels in vae/config.json",
         fix="set train.resolution in the manifest",
     )
+
+
+def public_name(base: Base) -> str:
+    """How files that leave the machine call the base: no folder of this disk."""
+    if base.model.startswith("builtin:") or is_hub_id(base.model):
+        return base.model
+    return Path(base.model).name

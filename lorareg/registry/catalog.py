@@ -123,8 +123,9 @@ def _row(workspace: Workspace, asset: AssetId, trained: bool) -> Row:
         "trained": trained,
     }
     if asset.kind == RECIPE:
-        parts = "+".join(_part(part) for part in document.get("parts") or ())
-        return Row(task="recipe", base=parts, rank=None, scale=None, **common)
+        parts = document.get("parts")
+        written = "+".join(map(_part, parts)) if isinstance(parts, list) else ""
+        return Row(task="recipe", base=written, rank=None, scale=None, **common)
     return Row(
         task=str(document.get("task", "")),
         base=str(_block(document, "base").get("model", "")),

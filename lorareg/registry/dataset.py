@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from lorareg.errors import InvalidFileError, NotFoundError, listed
@@ -23,11 +23,9 @@ class Listing:
 
     Attributes:
         files: relative POSIX path (NFC) -> file digest.
-        paths: the same names -> the file on this disk, whose name may be decomposed (NFD).
     """
 
     files: Mapping[str, str]
-    paths: Mapping[str, Path] = field(default_factory=dict, compare=False)
 
     @property
     def digest(self) -> str:
@@ -66,8 +64,7 @@ def scan(folder: Path, cache: DigestCache) -> Listing:
             are one file on another machine; every one is named.
     """
     if folder.is_file():
-        files = {_normal(folder.name): folder}
-        return Listing(cache.digests(files), files)
+        return Listing(cache.digests({_normal(folder.name): folder}))
     if not folder.is_dir():
         raise NotFoundError(
             f"there is no dataset at {folder.name}/",
@@ -83,8 +80,7 @@ def scan(folder: Path, cache: DigestCache) -> Listing:
         )
     _refuse_bad_files(folder, found)
     _refuse_twins(folder, [name for name, _ in found])
-    files = {_normal(name): path for name, path in found}
-    return Listing(cache.digests(files), files)
+    return Listing(cache.digests({_normal(name): path for name, path in found}))
 
 
 def difference(before: Mapping[str, str], after: Mapping[str, str]) -> Difference:

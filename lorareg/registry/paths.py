@@ -41,7 +41,7 @@ def resolve_inside(root: Path, relative: str) -> Path:
             fix="name a file or folder in the registry, such as data/char_zhangsan",
         ) from error
     try:
-        leads_out = not path.resolve().is_relative_to(root.resolve())
+        leads_out = not _followed(path).is_relative_to(root.resolve())
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop, before Python 3.13
         raise InvalidFileError(
             f"path {relative!r} is refused", why=str(error), fix="remove the symbolic link"
@@ -53,3 +53,11 @@ def resolve_inside(root: Path, relative: str) -> Path:
             fix="copy the files into the registry instead of linking them",
         )
     return path
+
+
+def _followed(path: Path) -> Path:
+    """The path without links, also if it does not exist yet; a loop is an error in any Python."""
+    try:
+        return path.resolve(strict=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return path.resolve()

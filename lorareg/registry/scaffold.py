@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lorareg.errors import LoraregError
-from lorareg.registry import base, hub, manifest
+from lorareg.registry import base, hub, manifest, yamlfile
 from lorareg.registry.files import write_atomically
 from lorareg.registry.ids import RECIPE, AssetId
 from lorareg.registry.manifest import Base, is_hub_id
@@ -58,7 +57,7 @@ def write(workspace: Workspace, wish: Wish) -> AssetFolder:
     task = wish.task or _guess_task(workspace, wish)
     chosen = _pinned(wish.base or _default_base(workspace, task), task)
     text = _text(workspace, wish, task, chosen)
-    manifest.parse(_parsed(text, folder.manifest), f"manifests/{wish.asset}/manifest.yaml")
+    manifest.parse(yamlfile.parse(text, folder.manifest), f"manifests/{wish.asset}/manifest.yaml")
     write_schema(workspace)
     write_atomically(folder.manifest, text)
     return folder
@@ -68,12 +67,6 @@ def write_schema(workspace: Workspace) -> None:
     """Put the JSON Schema where the scaffold's first line points editors to."""
     text = json.dumps(manifest.json_schema(), indent=1, sort_keys=True, ensure_ascii=False)
     write_atomically(workspace.scratch / SCHEMA_FILE, text + "\n")
-
-
-def _parsed(text: str, path: Path) -> dict[str, Any]:
-    from lorareg.registry import yamlfile
-
-    return yamlfile.parse(text, path)
 
 
 def _guess_task(workspace: Workspace, wish: Wish) -> str:
@@ -107,8 +100,8 @@ def _text(workspace: Workspace, wish: Wish, task: str, chosen: Base) -> str:
     lines = [
         f"# yaml-language-server: $schema=../../../.lorareg/{SCHEMA_FILE}",
         f"schema: {manifest.SCHEMA}",
-        f"kind: {wish.asset.kind}",
-        f"name: {wish.asset.name}",
+        f"kind: {yamlfile.as_scalar(wish.asset.kind)}",
+        f"name: {yamlfile.as_scalar(wish.asset.name)}",
         f"title: {{en: {json.dumps(wish.asset.name)}}}",
         f"task: {task}",
         f"base: {{model: {json.dumps(chosen.model)}{revision}}}",

@@ -100,6 +100,11 @@ class Loop:
             TrainingError: a loss or gradient is not finite, or nothing moved.
         """
         self._resume()
+        if self.settings.warmup_steps >= self.plan.total:
+            self.watcher.note(
+                f"warm-up takes all {self.plan.total} steps: the learning rate never gets to "
+                f"{self.settings.learning_rate:g}; lower train.warmup_steps"
+            )
         metrics = MetricsLog(self.folder, self.cursor.step)
         try:
             if self.cursor.step == 0:
@@ -169,8 +174,8 @@ class Loop:
         raise TrainingError(
             f"the {what} of step {step + 1} is {value}",
             why=f"records: {', '.join(records)}",
-            fix="look at these records, lower train.learning_rate, or set train.precision: fp32; "
-            "the checkpoint before is intact",
+            fix="look at these records, or lower train.learning_rate"
+            + ("" if self.runtime.dtype == "float32" else ", or set train.precision: fp32"),
         )
 
     def _validate(self, metrics: MetricsLog) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lorareg.errors import LoraregError
 from lorareg.registry import card, lock
+from lorareg.registry.base import public_name
 from lorareg.registry.files import sync_folder
 from lorareg.registry.ids import AssetId
 from lorareg.registry.lock import Lock
@@ -200,7 +201,7 @@ def write_weights(
     if isinstance(manifest, ImageManifest):
         diffusers.write(folder / diffusers.FILE, adapter, notes)
     else:
-        peft.write(folder, adapter, manifest.base.model, notes)
+        peft.write(folder, adapter, public_name(manifest.base), notes)
 
 
 def _replace_folder(fresh: Path, target: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lorareg.errors import IntegrityError, LoraregError, NotFoundError
 from lorareg.registry import digest, lock, recipe
+from lorareg.registry.base import public_name
 from lorareg.registry.ids import AssetId
 from lorareg.registry.lock import BaseInput, Lock, Member, RecipeLock
 from lorareg.registry.manifest import ImageManifest, TextManifest
@@ -267,5 +268,5 @@ def _write(
     if composition.task == "text-to-image":
         diffusers.write(folder / diffusers.FILE, built, notes)
         return [folder / diffusers.FILE]
-    peft.write(folder, built, composition.base.model, notes)
+    peft.write(folder, built, public_name(composition.components[0].manifest.base), notes)
     return [folder / peft.WEIGHTS, folder / peft.CONFIG]

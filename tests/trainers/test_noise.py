@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -108,7 +109,7 @@ def test_quantiles_cover_every_timestep_and_none_beyond() -> None:
     "config",
     [
         dict(DDIMScheduler(**SD, prediction_type="sample").config),
-        dict(FlowMatchEulerDiscreteScheduler().config),
+        json.loads(FlowMatchEulerDiscreteScheduler().to_json_string()),
         dict(EulerDiscreteScheduler(**SD).config) | {"use_flow_sigmas": True},
     ],
     ids=["sample", "flow matching", "flow sigmas"],

@@ -20,8 +20,16 @@ from lorareg.registry.tensors import RawTensor
 from lorareg.weights.adapter import LoraAdapter, to_raw
 from lorareg.weights.formats import diffusers, peft
 
-MODULES = {"a.to_q": (5, (6,)), "a.to_k": (5, (6,)), "b.to_q": (4, (3,)), "b.conv": (4, (3, 3, 3))}
-MIXED = {"a.to_q": (2, 4.0), "a.to_k": (2, 4.0), "b.to_q": (3, 1.5), "b.conv": (1, 8.0)}
+MODULES = {
+    "a.to_q": (5, (6,)),
+    "a.to_k": (5, (6,)),
+    "b.to_q": (4, (3,)),
+    "b.conv": (4, (3, 3, 3)),
+    "to_q": (5, (6,)),  # the end of other names
+}
+MIXED = {
+    "a.to_q": (2, 4.0), "a.to_k": (2, 4.0), "b.to_q": (3, 1.5), "b.conv": (1, 8.0), "to_q": (5, 1.0)
+}  # fmt: skip
 CONFIG = {"peft_type": "LORA", "r": 2, "lora_alpha": 4}
 MakeAdapter = Callable[..., LoraAdapter]
 
@@ -109,8 +117,8 @@ def test_a_file_says_rank_and_alpha_once_and_the_exceptions_by_full_name(
     assert settings["unet.r"] == 2
     assert settings["unet.lora_alpha"] == 4
     assert isinstance(settings["unet.lora_alpha"], int), "some consumers take nothing else"
-    assert settings["unet.rank_pattern"] == {"^b.conv": 1, "^b.to_q": 3}
-    assert settings["unet.alpha_pattern"] == {"^b.conv": 8, "^b.to_q": 1.5}
+    assert settings["unet.rank_pattern"] == {"^b.conv": 1, "^b.to_q": 3, "^to_q": 5}
+    assert settings["unet.alpha_pattern"] == {"^b.conv": 8, "^b.to_q": 1.5, "^to_q": 1}
 
 
 def test_a_file_without_settings_has_alpha_equal_to_rank(tmp_path: Path) -> None:

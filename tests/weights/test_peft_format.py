@@ -105,7 +105,10 @@ def test_a_composition_is_loaded_by_peft_as_the_dense_sum(
     [
         {"r": 2, "lora_alpha": 2},
         {"r": 2, "lora_alpha": 6},
-        {"r": 2, "lora_alpha": 6, "rank_pattern": {"q_proj": 3}, "alpha_pattern": {"0.self_attn.q_proj": 1}},
+        {
+            "r": 2, "lora_alpha": 6,
+            "rank_pattern": {"q_proj": 3}, "alpha_pattern": {"0.mlp.up_proj": 1},
+        },
         {"r": 2, "lora_alpha": 6, "target_modules": "all-linear"},
     ],
     ids=["equal", "alpha is not rank", "patterns", "all-linear"],
@@ -115,7 +118,7 @@ def test_what_peft_saves_is_read_with_the_same_deltas(
 ) -> None:
     from peft import LoraConfig, get_peft_model
 
-    wanted = {"target_modules": ["q_proj", "v_proj"]} | settings
+    wanted = {"target_modules": ["q_proj", "up_proj"]} | settings
     config = LoraConfig(task_type="CAUSAL_LM", init_lora_weights=False, **wanted)
     tuned = get_peft_model(copy.deepcopy(fresh), config)
     tuned.save_pretrained(tmp_path)
@@ -171,9 +174,9 @@ def test_what_is_no_plain_lora_is_refused(
 def test_patterns_are_looked_up_as_peft_does(patterns: dict[str, float]) -> None:
     from peft.utils.other import get_pattern_key
 
-    from lorareg.weights.formats.pairs import _setting
+    from lorareg.weights.formats.pairs import setting
 
-    found = _setting({"lora_alpha": 4, "alpha_pattern": patterns}, "lora_alpha", "alpha_pattern",
+    found = setting({"lora_alpha": 4, "alpha_pattern": patterns}, "lora_alpha", "alpha_pattern",
                      "mid.attn.to_q")  # fmt: skip
 
     assert found == patterns.get(get_pattern_key(patterns, "mid.attn.to_q"), 4)

@@ -64,7 +64,7 @@ def train_autoencoder(
     steps: Annotated[int, typer.Option(help="Steps of 32 crops.")] = vae.Plan.steps,
     threads: Threads = 1,
 ) -> None:
-    """Train the autoencoder and encode the portraits. About 14 CPU-minutes; resumes."""
+    """Train the autoencoder and encode the portraits. About 13 CPU-minutes; resumes."""
     import numpy as np
     import torch
     from diffusers import AutoencoderKL
@@ -98,7 +98,7 @@ def train_denoiser(
     minutes: Annotated[float, typer.Option(help="End here at the latest.")] = float("inf"),
     threads: Threads = 1,
 ) -> None:
-    """Train the text encoder and the UNet together. About 75 CPU-minutes; resumes."""
+    """Train the text encoder and the UNet together. About an hour of CPU; resumes."""
     import numpy as np
     import torch
 

@@ -44,7 +44,7 @@ class Shape:
 class Plan:
     """One training run. Steps of `batch` pictures; learning rates are those of the UNet."""
 
-    steps: int = 7000
+    steps: int = 6000
     batch: int = 32
     learning_rate: float = 1e-3
     warmup: float = 0.03

@@ -40,7 +40,7 @@ class Shape:
 class Plan:
     """One training run of `steps` batches of square crops, `crop` pixels wide."""
 
-    steps: int = 4800
+    steps: int = 4700
     batch: int = 32
     crop: int = 32
     learning_rate: float = 2.5e-3

@@ -95,10 +95,10 @@ def _layer(
         rank = down.shape[0] if down.shape else 0
         if settings is None:
             return LoraLayer(*factors, float(rank))
-        promised = _setting(settings, "r", "rank_pattern", name)
+        promised = setting(settings, "r", "rank_pattern", name)
         if promised != rank:
             raise ValueError(f"its settings say rank {promised:g}, its tensors {rank}")
-        return LoraLayer(*factors, _setting(settings, "lora_alpha", "alpha_pattern", name))
+        return LoraLayer(*factors, setting(settings, "lora_alpha", "alpha_pattern", name))
     except ValueError as error:
         raise InvalidFileError(
             f"{file}: module {name} is not a LoRA layer",
@@ -107,8 +107,12 @@ def _layer(
         ) from error
 
 
-def _setting(settings: Mapping[str, Any], key: str, patterns: str, name: str) -> float:
-    """Rank or alpha of a module; the first pattern that fits wins, as in PEFT."""
+def setting(settings: Mapping[str, Any], key: str, patterns: str, name: str) -> float:
+    """Rank or alpha of a module; the first pattern that fits wins, as in PEFT.
+
+    Raises:
+        ValueError: it is no number, or a pattern is more than the end of a name.
+    """
     table = settings.get(patterns) or {}
     value = settings.get(key, DEFAULT)
     for pattern, special in table.items() if isinstance(table, dict) else ():
