@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 def compose(
     expression: ExprArgument,
     name: Annotated[
-        str | None, typer.Option("--as", metavar="NAME", help="Keep it as recipe/NAME.")
+        str | None,
+        typer.Option("--as", metavar="NAME", help="Keep it as recipe/NAME; default: its parts."),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option(help="Replace a recipe of that name that has other parts.")
+    ] = False,
     output: Annotated[
         Literal["recipe", "exact"],
         typer.Option(help="recipe: pins only; exact: also one merged file, the exact sum."),
@@ -42,8 +46,8 @@ def compose(
     workspace = Workspace.find()
     composition = algebra.resolve(workspace, Expression.parse(expression))
     built = algebra.build(composition) if output == "exact" else None
-    chosen = name or "-".join(part.asset.name for part in composition.components)[:64]
-    lock = algebra.save(workspace, composition, chosen, built)
+    chosen = name or "-with-".join(part.asset.name for part in composition.components)[:64]
+    lock = algebra.save(workspace, composition, chosen, built, overwrite=overwrite)
     measures = algebra.measure(composition)
     for warning in composition.warnings:
         err.print(f"[yellow]warning[/] {warning}")

@@ -73,10 +73,9 @@ def new(
         )
     relative = path.relative_to(workspace.root).as_posix()
     wish = scaffold.Wish(AssetId.parse(ref), task, base, relative, trigger)
-    folder = scaffold.write(workspace, wish)
-    tracked = workspace.store.track(path)
+    tracked = scaffold.write(workspace, wish)
     if json:
-        as_json({"asset": ref, "manifest": str(folder.manifest), "dataset_md5": tracked.md5})
+        as_json({"asset": ref, "dataset": relative, "files": tracked.nfiles, "md5": tracked.md5})
         return
     out.print(f"wrote manifests/{ref}/manifest.yaml")
     out.print(f"tracking {relative} ({tracked.nfiles} files)")

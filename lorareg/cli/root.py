@@ -27,12 +27,31 @@ class Root(TyperGroup):
                 err.print_exception()
             show_error(error)
             raise typer.Exit(error.exit_code) from error
+        except (OSError, RecursionError) as error:
+            if isinstance(error, BrokenPipeError):
+                sys.stderr.close()
+                raise typer.Exit(1) from error
+            if ctx.params.get("debug"):
+                err.print_exception()
+            show_error(_explained(error))
+            raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
             err.print("[bold red]stopped[/]")
             raise typer.Exit(130) from error
-        except BrokenPipeError as error:
-            sys.stderr.close()
-            raise typer.Exit(1) from error
+
+
+def _explained(error: OSError | RecursionError) -> LoraregError:
+    """What the operating system refused, in our three lines."""
+    if isinstance(error, RecursionError):
+        return LoraregError("a file is nested too deeply", fix="mend or remove it")
+    reason = error.strerror or str(error)
+    where = f": {error.filename}" if error.filename else ""
+    return LoraregError(
+        f"the system refused{where}",
+        why=reason,
+        fix="check that the path is right, can be written, and that the disk is not full; "
+        "lorareg --debug COMMAND shows where",
+    )
 
 
 def show_error(error: LoraregError) -> None:

@@ -157,7 +157,8 @@ def default_resolution(path: Path) -> int:
 
 
 def public_name(base: Base) -> str:
-    """How files that leave the machine call the base: no folder of this disk."""
-    if base.model.startswith("builtin:") or is_hub_id(base.model):
-        return base.model
-    return Path(base.model).name
+    """How files that leave the machine call the base: nothing of this disk above the registry."""
+    path = Path(base.model)
+    if path.is_absolute() or ".." in path.parts or base.model.startswith("~"):
+        return path.name
+    return base.model

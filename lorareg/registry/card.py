@@ -5,6 +5,7 @@ Source of the front matter: https://huggingface.co/docs/hub/model-cards.
 
 from __future__ import annotations
 
+from lorareg.registry.base import public_name
 from lorareg.registry.files import write_atomically
 from lorareg.registry.lock import Lock
 from lorareg.registry.manifest import ImageManifest, TextManifest
@@ -42,8 +43,8 @@ def _front_matter(manifest: ImageManifest | TextManifest) -> str:
         "library_name": "diffusers" if manifest.task == "text-to-image" else "peft",
         "tags": ["lora", "lorareg", manifest.kind],
     }
-    if not manifest.base.model.startswith("builtin:"):
-        front["base_model"] = manifest.base.model
+    if not public_name(manifest.base).startswith("builtin:"):
+        front["base_model"] = public_name(manifest.base)
     if manifest.license:
         front["license"] = manifest.license.id.lower()
     if manifest.trigger:
@@ -57,7 +58,7 @@ def _facts(manifest: ImageManifest | TextManifest, lock: Lock) -> list[str]:
     result, inputs = lock.result, lock.inputs
     rows = [
         ("adapter", f"`{manifest.id}`"),
-        ("base", f"`{manifest.base.model}`"),
+        ("base", f"`{public_name(manifest.base)}`"),
         ("trigger", f"`{manifest.trigger}`" if manifest.trigger else "none"),
         ("weight", f"{manifest.weight.default:g}"),
         ("rank, alpha, scale", f"{result.rank}, {result.alpha:g}, {manifest.lora.scale:g}"),

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from lorareg.registry.ids import MAX_SLUG, SLUG
-from lorareg.registry.paths import inside
+from lorareg.registry.paths import dataset_path
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 
@@ -62,6 +62,6 @@ ModelName = Annotated[
     ),
     AfterValidator(no_pickle),
 ]
-RelativePath = Annotated[str, Field(max_length=1000), AfterValidator(inside)]
+DatasetPath = Annotated[str, Field(max_length=1000), AfterValidator(dataset_path)]
 Share = Annotated[float, Field(ge=0, le=0.5)]
 Strength = Annotated[float, Field(ge=-10, le=10)]

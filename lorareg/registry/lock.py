@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from lorareg.errors import InvalidFileError
+from lorareg.errors import IntegrityError, InvalidFileError
 from lorareg.registry import digest, jsontext
 from lorareg.registry.files import read_utf8, write_atomically
 from lorareg.registry.schema import Strict, check
@@ -46,6 +46,13 @@ class DatasetInput(Strict):
     files: int
     records: int
     md5: str | None
+
+
+class DatasetIndex(Strict):
+    """``dataset.json``: file -> digest, and record -> digest of its caption or dialogue."""
+
+    files: dict[str, Digest]
+    records: dict[str, Digest]
 
 
 class ConfigInput(Strict):
@@ -198,6 +205,24 @@ def load_json(path: Path, name: str) -> Any:
 
 def _restore(name: str) -> str:
     return f"restore {name} as it was: git checkout, lorareg pull, or the place it came from"
+
+
+def load_index(path: Path, digest_in_lock: str) -> DatasetIndex:
+    """Read ``dataset.json`` and check that it is the one the lock was made with.
+
+    Raises:
+        IntegrityError: its files do not have the digest of the lock.
+    """
+    name = f"{path.parent.parent.name}/{path.parent.name}/{path.name}"
+    restore = f"restore it: git checkout -- manifests/{name}"
+    found = check(DatasetIndex, load_json(path, name), name, fix=restore)
+    if digest.of_tree(found.files) != digest_in_lock:
+        raise IntegrityError(
+            f"{name} does not belong to lock.json",
+            why=f"its files have another digest than {digest_in_lock}",
+            fix=restore,
+        )
+    return found
 
 
 def save(path: Path, value: Strict | dict[str, Any]) -> None:

@@ -15,9 +15,9 @@ from pydantic import Field, model_validator
 from lorareg.errors import InvalidFileError
 from lorareg.registry import digest, yamlfile
 from lorareg.registry.fields import (
+    DatasetPath,
     ModelName,
     Person,
-    RelativePath,
     Revision,
     Share,
     Slug,
@@ -65,7 +65,7 @@ class Dataset(Strict):
     folder that are left alone: ``lorareg train --skip-broken`` fills it.
     """
 
-    path: RelativePath
+    path: DatasetPath
     captions: Text | None = None
     skip: tuple[Text, ...] = ()
     sources: tuple[Source, ...] = ()
@@ -270,8 +270,13 @@ def parse(document: dict[str, Any], name: str) -> ImageManifest | TextManifest:
 
 def load(path: Path, asset: AssetId) -> ImageManifest | TextManifest:
     """Read ``manifest.yaml`` of an asset and check that it is that asset's."""
-    shown = f"manifests/{asset}/{path.name}"
-    manifest = parse(yamlfile.load(path), shown)
+    return check_document(yamlfile.load(path), asset)
+
+
+def check_document(document: dict[str, Any], asset: AssetId) -> ImageManifest | TextManifest:
+    """Check the content of an asset's manifest, and that it is that asset's."""
+    shown = f"manifests/{asset}/manifest.yaml"
+    manifest = parse(document, shown)
     if manifest.id != asset:
         raise InvalidFileError(
             f"{shown} says it is {manifest.id}",

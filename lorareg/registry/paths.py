@@ -26,6 +26,21 @@ def inside(text: str) -> str:
     return str(path)
 
 
+RESERVED = frozenset({".git", ".dvc", ".dvcstore", ".lorareg", "manifests"})
+
+
+def dataset_path(text: str) -> str:
+    """Return the path of a dataset: ``inside``, and none of the registry's own folders.
+
+    Raises:
+        ValueError: as ``inside``, or one of these folders.
+    """
+    path = inside(text)
+    if PurePosixPath(path).parts[0] in RESERVED:
+        raise ValueError("that is a folder of the registry itself; put datasets under data/")
+    return path
+
+
 def resolve_inside(root: Path, relative: str) -> Path:
     """Join ``relative`` to ``root`` and follow links.
 

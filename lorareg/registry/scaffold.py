@@ -11,7 +11,8 @@ from lorareg.registry import base, hub, manifest, yamlfile
 from lorareg.registry.files import write_atomically
 from lorareg.registry.ids import RECIPE, AssetId
 from lorareg.registry.manifest import Base, is_hub_id
-from lorareg.registry.workspace import AssetFolder, Workspace
+from lorareg.registry.pointer import Pointer
+from lorareg.registry.workspace import Workspace
 
 SCHEMA_FILE = "manifest.schema.json"
 STEPS = {"character": 450, "style": 450, "scene": 600}
@@ -39,8 +40,8 @@ class Wish:
     trigger: str | None = None
 
 
-def write(workspace: Workspace, wish: Wish) -> AssetFolder:
-    """Write ``manifest.yaml`` for a new adapter.
+def write(workspace: Workspace, wish: Wish) -> Pointer:
+    """Let DVC track the dataset, then write ``manifest.yaml`` for a new adapter.
 
     Raises:
         LoraregError: it exists, or task and base do not go together.
@@ -58,9 +59,10 @@ def write(workspace: Workspace, wish: Wish) -> AssetFolder:
     chosen = _pinned(wish.base or _default_base(workspace, task), task)
     text = _text(workspace, wish, task, chosen)
     manifest.parse(yamlfile.parse(text, folder.manifest), f"manifests/{wish.asset}/manifest.yaml")
+    tracked = workspace.store.track(workspace.root / wish.data)
     write_schema(workspace)
     write_atomically(folder.manifest, text)
-    return folder
+    return tracked
 
 
 def write_schema(workspace: Workspace) -> None:

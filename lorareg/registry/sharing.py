@@ -221,7 +221,7 @@ def _promised_files(workspace: Workspace, asset: AssetId) -> dict[str, str]:
         return {}
     if workspace.dataset_md5(workspace.load_manifest(asset)) != known.inputs.dataset.md5:
         return {}
-    return dict(lock.load_json(index, f"{asset}/{index.name}").get("files", {}))
+    return dict(lock.load_index(index, known.inputs.dataset.digest).files)
 
 
 def _wrong_data(files: Mapping[str, Path], promised: Mapping[str, str]) -> dict[str, str]:

@@ -6,12 +6,13 @@ import datetime
 from collections.abc import Iterator
 
 from lorareg.errors import LoraregError
-from lorareg.registry import dataset, digest, lock
+from lorareg.registry import dataset, digest, lock, pointer
 from lorareg.registry.digest import DigestCache
 from lorareg.registry.finding import Finding
 from lorareg.registry.ids import AssetId
 from lorareg.registry.lock import Lock, RecipeLock
 from lorareg.registry.manifest import Manifest
+from lorareg.registry.pointer import pointer_path
 from lorareg.registry.tensors import tensor_digest
 from lorareg.registry.workspace import AssetFolder, Workspace
 
@@ -33,6 +34,7 @@ def verify(workspace: Workspace, asset: AssetId, *, quick: bool = False) -> list
         return [Finding(False, "lock.json", str(error))]
     findings = [Finding(found.asset == str(asset), "lock.json", f"asset {found.asset}")]
     findings += _outputs(folder, found, quick, workspace)
+    findings += _pointers(workspace, folder, found)
     if isinstance(found, RecipeLock):
         return [*findings, *_members(workspace, found)]
     return [*findings, *_inputs(workspace, folder, found), *_terms(workspace, asset)]
@@ -61,18 +63,34 @@ def _outputs(
             yield Finding(False, f"weights/{name}", "is not in the lock: remove it")
 
 
+def _pointers(
+    workspace: Workspace, folder: AssetFolder, found: Lock | RecipeLock
+) -> Iterator[Finding]:
+    files = [folder.pointer] if found.outputs else []
+    if isinstance(found, Lock):
+        files.append(pointer_path(workspace.root / found.inputs.dataset.path))
+    for file in files:
+        if not file.is_file():
+            continue  # lorareg push makes it
+        name = file.relative_to(workspace.root).as_posix()
+        try:
+            yield Finding(True, name, f"md5 {pointer.read(workspace.root, file).md5}")
+        except LoraregError as error:
+            yield Finding(False, name, f"{error.what}: restore it with git checkout -- {name}")
+
+
 def _inputs(workspace: Workspace, folder: AssetFolder, found: Lock) -> Iterator[Finding]:
     same = found.inputs.fingerprint() == found.fingerprint
     yield Finding(same, "fingerprint", found.fingerprint if same else "does not follow from inputs")
     resolved = digest.of_json(found.inputs.config.resolved)
     yield Finding(resolved == found.inputs.config.digest, "config", found.inputs.config.digest)
     if folder.dataset.is_file():
-        index = lock.load_json(folder.dataset, f"{found.asset}/{folder.dataset.name}")
-        listed = dataset.Listing(index.get("files", {})).digest
         promised = found.inputs.dataset.digest
-        yield Finding(
-            listed == promised, "dataset.json", promised if listed == promised else listed
-        )
+        try:
+            lock.load_index(folder.dataset, promised)
+            yield Finding(True, "dataset.json", promised)
+        except LoraregError as error:
+            yield Finding(False, "dataset.json", str(error))
     path = workspace.root / found.inputs.dataset.path
     if path.exists():
         now = dataset.scan(path, workspace.digests).digest

@@ -158,13 +158,24 @@ class Workspace:
                 if named and os.path.exists(f"{folder.path}/manifest.yaml"):
                     yield AssetId(kind.name, folder.name)
 
-    def find_asset(self, ref: Ref | str) -> AssetId:
+    def find_asset(self, ref: Ref | str, *, any_version: bool = False) -> AssetId:
         """The asset a reference means; a bare name works where it is unique.
+
+        Args:
+            ref: as people type it.
+            any_version: whether the caller looks at the version; else only what is checked out
+                is meant, and a version is refused rather than ignored.
 
         Raises:
             NotFoundError: none, or several; the candidates are listed.
         """
         ref = Ref.parse(ref) if isinstance(ref, str) else ref
+        if ref.at and not any_version:
+            raise NotFoundError(
+                f"{ref}: this command looks at what is checked out",
+                why=f"it would have to ignore @{ref.at}",
+                fix=f"git checkout the commit you mean, or write {str(ref).partition('@')[0]}",
+            )
         if ref.kind is not None:
             asset = AssetId(ref.kind, ref.name)
             if self.folder(asset).manifest.is_file():
@@ -202,7 +213,7 @@ class Workspace:
         from lorareg.registry import manifest
 
         path = self.folder(asset).manifest
-        yamlfile.edit(path, changes, lambda new: manifest.parse(new, f"manifests/{asset}"))
+        yamlfile.edit(path, changes, lambda new: manifest.check_document(new, asset))
 
     def load_asset(self, asset: AssetId) -> Manifest | RecipeManifest:
         """The checked manifest of an adapter or a recipe."""

@@ -200,6 +200,8 @@ def edit(path: Path, changes: Mapping[str, Any], check: Callable[[dict[str, Any]
 
 def _set(document: Any, dotted: str, value: Any, path: Path) -> None:
     *parents, key = dotted.split(".")
+    if not all([*parents, key]):
+        raise InvalidFileError(f"{dotted!r} is no key", fix="write it as lora.rank")
     place = document
     for parent in parents:
         if place.get(parent) is None:

@@ -15,7 +15,7 @@ from lorareg.registry.manifest import ImageManifest, TextManifest
 from lorareg.registry.workspace import Workspace
 from lorareg.trainers.data.records import record_digests
 
-State = Literal["untrained", "up-to-date", "stale", "modified", "missing"]
+State = Literal["untrained", "up-to-date", "stale", "modified", "missing", "invalid"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Status:
 
     Attributes:
         state: untrained (no lock), missing (weights not pulled), modified (weights are not the
-            lock's), stale (an input changed since), up-to-date.
+            lock's), stale (an input changed since), invalid (its files cannot be read),
+            up-to-date.
         reasons: what is missing, modified or changed, one line each.
     """
 
@@ -43,7 +44,14 @@ def fingerprint_now(workspace: Workspace, manifest: ImageManifest | TextManifest
 
 
 def status(workspace: Workspace, asset: AssetId) -> Status:
-    """Compare an adapter's manifest, data and weights with its lock."""
+    """Compare an adapter with its lock; one whose files are broken has a state too."""
+    try:
+        return _status(workspace, asset)
+    except LoraregError as error:
+        return Status(asset, "invalid", (" ".join(f"{error.what} {error.why}".split()),))
+
+
+def _status(workspace: Workspace, asset: AssetId) -> Status:
     manifest = workspace.load_manifest(asset)
     known = workspace.load_lock(asset)
     if known is None:
@@ -92,24 +100,27 @@ def _dataset_changes(
     listing = dataset.scan(path, workspace.digests)
     if listing.digest == known.inputs.dataset.digest:
         return []
-    named = _named_changes(workspace, manifest, listing)
+    named = _named_changes(workspace, manifest, listing, known)
     return [f"{manifest.dataset.path}: {line}" for line in named or ["digest differs"]]
 
 
 def _named_changes(
-    workspace: Workspace, manifest: ImageManifest | TextManifest, listing: Listing
+    workspace: Workspace,
+    manifest: ImageManifest | TextManifest,
+    listing: Listing,
+    known: Lock,
 ) -> list[str]:
     """Name files and captions, if the index of the trained dataset is there."""
     path = workspace.folder(manifest.id).dataset
     if not path.is_file():
         return []
-    index = lock.load_json(path, f"{manifest.id}/{path.name}")
-    files = difference(index.get("files", {}), listing.files).sentences()
+    index = lock.load_index(path, known.inputs.dataset.digest)
+    files = difference(index.files, listing.files).sentences()
     try:
         now = record_digests(workspace.dataset(manifest), manifest, listing)
     except LoraregError as error:
         return [*files, error.what]
-    records = difference(index.get("records", {}), now)
+    records = difference(index.records, now)
     captions = [f"caption of {name} changed" for name in records.changed]
     return [*captions, *files]
 
@@ -118,8 +129,9 @@ def _base_changes(
     workspace: Workspace, manifest: ImageManifest | TextManifest, known: Lock
 ) -> list[str]:
     before = known.inputs.base
-    if (before.model, before.revision) != (manifest.base.model, manifest.base.revision):
-        return [f"base: {before.model} -> {manifest.base.model}"]
+    now_called = base.public_name(manifest.base)
+    if (before.model, before.revision) != (now_called, manifest.base.revision):
+        return [f"base: {before.model} -> {now_called}"]
     try:
         now = base.resolve(
             manifest.base, manifest.task, workspace.root, workspace.digests, fetch=False

@@ -109,7 +109,6 @@ def _train(
         lesson.asset,
         {"title": lesson.title, "train.epochs": lesson.epochs, "sample.prompts": [prompt]},
     )
-    workspace.store.track(workspace.root / data)
     say(f"lorareg train {lesson.asset}")
     outcome = run.train(workspace, lesson.asset, run.Options(), watcher)
     result = outcome.lock.result

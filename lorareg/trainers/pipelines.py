@@ -16,6 +16,7 @@ from lorareg.registry.base import ResolvedBase
 from lorareg.registry.digest import DigestCache, of_tree
 from lorareg.registry.header import read_header
 from lorareg.registry.lock import load_json
+from lorareg.trainers import runtime
 
 FAMILIES = {"StableDiffusionPipeline": "sd", "StableDiffusionXLPipeline": "sdxl"}
 TEXT_PARTS = {
@@ -94,7 +95,7 @@ class DiffusionBase:
                 pipeline = kind.from_pretrained(self.source.path, dtype=dtype, **LOCAL, **parts)
         for name, part in pipeline.components.items():
             if isinstance(part, torch.nn.Module):
-                self._refuse_holes(name, [n for n, p in part.named_parameters() if p.is_meta])
+                self._check_and_align(name, part)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
@@ -145,7 +146,7 @@ class DiffusionBase:
                 )
             else:
                 model = kind.from_pretrained(self.source.path, subfolder=part, dtype=dtype, **LOCAL)
-        self._refuse_holes(part, [n for n, p in model.named_parameters() if p.is_meta])
+        self._check_and_align(part, model)
         return model
 
     def _text_encoders(self, dtype: torch.dtype, given: dict[str, Any]) -> dict[str, Any]:
@@ -166,6 +167,10 @@ class DiffusionBase:
             )
             self._refuse_holes(part, sorted(report["missing_keys"]))
         return found
+
+    def _check_and_align(self, part: str, model: torch.nn.Module) -> None:
+        self._refuse_holes(part, [n for n, p in model.named_parameters() if p.is_meta])
+        runtime.align(model)
 
     def _refuse_holes(self, part: str, names: list[str]) -> None:
         if names:

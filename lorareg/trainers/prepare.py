@@ -58,7 +58,9 @@ def prepare(workspace: Workspace, manifest: ImageManifest | TextManifest, stage:
     listing = dataset.scan(folder, workspace.digests)
     task, records = _task(workspace, manifest, found, listing, stage)
     inputs = lock.Inputs(
-        base=lock.BaseInput(model=found.model, revision=found.revision, digest=found.digest),
+        base=lock.BaseInput(
+            model=base.public_name(manifest.base), revision=found.revision, digest=found.digest
+        ),
         dataset=lock.DatasetInput(
             path=manifest.dataset.path,
             digest=listing.digest,

@@ -56,7 +56,11 @@ def reproduce(workspace: Workspace, ref: Ref, watcher: Watcher) -> Reproduction:
     Raises:
         NotFoundError: it was never trained, or its data cannot be found.
     """
-    asset = workspace.find_asset(ref)
+    if ref.channel:
+        raise NotFoundError(
+            f"{ref}: a channel has no tag to check out", fix=f"write a version: {ref.name}@v1.0.0"
+        )
+    asset = workspace.find_asset(ref, any_version=True)
     revision = f"{asset}@{ref.version}" if ref.version else "HEAD"
     with workspace.history.worktree(revision) as top:
         clean = Workspace(top)

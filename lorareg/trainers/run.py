@@ -195,9 +195,8 @@ def write_weights(
     fingerprint: str,
 ) -> None:
     """Write an adapter in the form its library loads: diffusers for pictures, PEFT for text."""
-    notes = {"lorareg.asset": str(manifest.id), "lorareg.fingerprint": fingerprint}
-    if manifest.trigger:
-        notes["lorareg.trigger"] = manifest.trigger
+    # Nothing else goes into the header: equal fingerprints are to give equal files.
+    notes = {"lorareg.fingerprint": fingerprint}
     if isinstance(manifest, ImageManifest):
         diffusers.write(folder / diffusers.FILE, adapter, notes)
     else:

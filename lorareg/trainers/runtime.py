@@ -19,6 +19,7 @@ from lorareg.trainers.tasks.base import Runtime
 
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "numpy", "pillow", "lorareg")
 NAMES = {"fp32": "float32", "bf16": "bfloat16"}
+ALIGNMENT = 64  # bytes, of what torch allocates
 MARGIN = 1.2  # how much faster bfloat16 must be to be worth its rounding
 
 
@@ -47,6 +48,17 @@ def settle(runtime: Runtime) -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
+
+
+def align(model: torch.nn.Module) -> None:
+    """Move weights that are mapped from a file into memory of their own, where a line begins.
+
+    A file puts them at any multiple of its item size, and there kernels for a batch of one round
+    differently: the same weights out of another file would train to other bits.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.data_ptr() % ALIGNMENT:
+            tensor.data = tensor.data.clone()
 
 
 def environment(runtime: Runtime, commit: str | None, dirty: bool) -> Environment:

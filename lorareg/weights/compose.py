@@ -9,7 +9,7 @@ from pathlib import Path
 from lorareg.errors import IntegrityError, LoraregError, NotFoundError
 from lorareg.registry import digest, lock, recipe
 from lorareg.registry.base import public_name
-from lorareg.registry.ids import AssetId
+from lorareg.registry.ids import AssetId, check_slug
 from lorareg.registry.lock import BaseInput, Lock, Member, RecipeLock
 from lorareg.registry.manifest import ImageManifest, TextManifest
 from lorareg.registry.recipe import Expression
@@ -112,11 +112,22 @@ def measure(composition: Composition) -> list[Measure]:
 
 
 def save(
-    workspace: Workspace, composition: Composition, name: str, built: LoraAdapter | None
+    workspace: Workspace,
+    composition: Composition,
+    name: str,
+    built: LoraAdapter | None,
+    *,
+    overwrite: bool = False,
 ) -> RecipeLock:
-    """Write ``manifests/recipe/<name>/``: manifest, lock, and the weights if they were built."""
-    asset = AssetId(recipe.KIND, name)
+    """Write ``manifests/recipe/<name>/``: manifest, lock, and the weights if they were built.
+
+    Raises:
+        LoraregError: there is a recipe of that name with other parts, or an adapter.
+    """
+    asset = AssetId(recipe.KIND, check_slug(name, "name"))
     folder = workspace.folder(asset)
+    if not overwrite:
+        _refuse_other(workspace, asset, composition)
     pinned = tuple(_pin(workspace, part) for part in composition.components)
     fingerprint = digest.of_json(
         [[member.tensors, member.weight] for member in pinned], "recipe-sha256-v1"
@@ -146,11 +157,6 @@ def _flatten(
 ) -> list[tuple[AssetId, float]]:
     parts: list[tuple[AssetId, float]] = []
     for part in expression.parts:
-        if part.ref.at:
-            raise NotFoundError(
-                f"{part.ref}: compositions are made of what is checked out",
-                fix=f"git checkout the commit you want, or write {part.ref.name}",
-            )
         asset = workspace.find_asset(part.ref)
         if asset in above:
             raise LoraregError(f"recipe {asset} contains itself", why=" > ".join(map(str, above)))
@@ -225,6 +231,26 @@ def _warnings(components: Sequence[Component]) -> list[str]:
                 f"{span[0]:g} to {span[1]:g}"
             )
     return found
+
+
+def _refuse_other(workspace: Workspace, asset: AssetId, composition: Composition) -> None:
+    twins = [found for found in workspace.assets() if found.name == asset.name and found != asset]
+    if twins:
+        raise LoraregError(
+            f"{asset.name!r} is the name of {twins[0]}",
+            why="a second asset of that name would make the bare name ambiguous everywhere",
+            fix=f"choose another: --as {asset.name}-mix",
+        )
+    path = workspace.folder(asset).manifest
+    if not path.is_file():
+        return
+    before = [(part.ref, part.weight) for part in recipe.load(path, asset).parts]
+    if before != [(str(part.asset), part.weight) for part in composition.components]:
+        raise LoraregError(
+            f"{asset} exists and has other parts",
+            why="it is " + "+".join(f"{ref}:{weight:g}" for ref, weight in before),
+            fix="choose another name: --as NAME, or replace it: --overwrite",
+        )
 
 
 def _refuse_merge(composition: Composition) -> None:

@@ -26,7 +26,8 @@ def draw_loss(folder: Path, title: str) -> Path:
         axes.plot(steps, losses, color="#c55a11", marker="o", markersize=3, label="held out")
     axes.set(xlabel="optimizer step", ylabel="loss", title=title)
     axes.grid(alpha=0.3)
-    axes.legend()
+    if train or held_out:
+        axes.legend()
     path = folder / "loss.png"
     FigureCanvasAgg(figure).print_png(path)  # type: ignore[no-untyped-call]
     return path
