@@ -60,11 +60,11 @@ def new(
         lorareg new character/zhangsan --data data/char_zhangsan --trigger zzhangsan
     """
     from lorareg.registry import scaffold
-    from lorareg.registry.paths import resolve_inside
+    from lorareg.registry.paths import dataset_path, resolve_inside
     from lorareg.registry.workspace import Workspace
 
     workspace = Workspace.find()
-    path = resolve_inside(workspace.root, data.rstrip("/"))
+    path = resolve_inside(workspace.root, data.rstrip("/"), dataset_path)
     if not path.exists():
         raise NotFoundError(
             f"there is no {data}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from lorareg.errors import InvalidFileError
@@ -41,14 +42,19 @@ def dataset_path(text: str) -> str:
     return path
 
 
-def resolve_inside(root: Path, relative: str) -> Path:
+def resolve_inside(root: Path, relative: str, rule: Callable[[str], str] = inside) -> Path:
     """Join ``relative`` to ``root`` and follow links.
+
+    Args:
+        root: the registry's top.
+        relative: what people wrote.
+        rule: ``inside`` or ``dataset_path``.
 
     Raises:
         InvalidFileError: the path leaves ``root``, also through a symbolic link.
     """
     try:
-        path = root / inside(relative)
+        path = root / rule(relative)
     except ValueError as error:
         raise InvalidFileError(
             f"path {relative!r} is refused",

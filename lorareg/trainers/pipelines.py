@@ -85,6 +85,7 @@ class DiffusionBase:
         kind = StableDiffusionXLPipeline if self.family == "sdxl" else StableDiffusionPipeline
         if self.family == "sd":
             parts |= {"safety_checker": None, "requires_safety_checker": False}
+        self._require_tokenizers(parts)
         with self._loading("pipeline"):
             if self.source.layout == "checkpoint":
                 pipeline = kind.from_single_file(
@@ -104,21 +105,20 @@ class DiffusionBase:
         if self._configs is None:
             nothing = dict.fromkeys(("unet", "vae", *TEXT_PARTS[self.family]))
             return self.pipeline(torch.float32, **nothing).scheduler.config
-        path = self._configs / "scheduler" / "scheduler_config.json"
-        return load_json(path, "scheduler/scheduler_config.json")
+        return self._read("scheduler/scheduler_config.json")
 
     def vae_config(self) -> Any:
         """Config of the autoencoder."""
         if self._configs is None:
             return self.vae().config
-        return load_json(self._configs / "vae" / "config.json", "vae/config.json")
+        return self._read("vae/config.json")
 
     @property
     def has_zero_unconditional(self) -> bool:
         """Whether guidance starts from zeros, as SDXL's does, and not from the empty caption."""
         if self.family != "sdxl" or self._configs is None:
             return self.family == "sdxl"
-        index = load_json(self._configs / "model_index.json", "model_index.json")
+        index = self._read("model_index.json")
         return bool(index.get("force_zeros_for_empty_prompt", True))
 
     def part_digest(self, parts: tuple[str, ...], cache: DigestCache) -> str:
@@ -154,14 +154,8 @@ class DiffusionBase:
         import transformers
 
         found = {}
-        for part in TEXT_PARTS[self.family]:
-            if part in given:
-                continue
-            if part not in TEXT_ENCODERS:
-                # without these a tokenizer would read every word as unknown, and say nothing
-                self._require(part, "tokenizer.json", "vocab.json")
-                continue
-            self._require(part, "config.json")
+        for part in sorted(TEXT_ENCODERS.keys() & set(TEXT_PARTS[self.family]) - set(given)):
+            self._require(f"{part}/config.json")
             found[part], report = getattr(transformers, TEXT_ENCODERS[part]).from_pretrained(
                 self.source.path / part, dtype=dtype, output_loading_info=True, **LOCAL
             )
@@ -180,13 +174,25 @@ class DiffusionBase:
                 fix="fetch the base again; it may be of another shape than its config",
             )
 
-    def _require(self, part: str, *names: str) -> None:
-        if not any((self.source.path / part / name).is_file() for name in names):
+    def _require_tokenizers(self, given: dict[str, Any]) -> None:
+        """Without its words a tokenizer would read every word as unknown, and say nothing."""
+        for part in TEXT_PARTS[self.family]:
+            if part not in TEXT_ENCODERS and part not in given:
+                self._require(f"{part}/tokenizer.json", f"{part}/vocab.json")
+
+    def _require(self, *names: str) -> None:
+        """At least one of these files must be there, unless diffusers looks them up."""
+        folder = self._configs
+        if folder and not any((folder / name).is_file() for name in names):
             raise InvalidFileError(
-                f"base {self.source.model!r} has no {part}",
-                why=f"there is no {' or '.join(names)} in {part}/",
-                fix="fetch the base again",
+                f"base {self.source.model!r} has no {' or '.join(names)}",
+                why=f"the folder {folder.name}/ is not a whole model in diffusers layout",
+                fix="fetch the base again, or correct base.config in the manifest",
             )
+
+    def _read(self, name: str) -> Any:
+        self._require(name)
+        return load_json((self._configs or self.source.path) / name, name)
 
     @contextmanager
     def _loading(self, part: str) -> Iterator[None]:

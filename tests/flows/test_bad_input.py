@@ -155,6 +155,52 @@ def test_a_wrong_set_leaves_the_manifest_alone(registry: Path) -> None:
     assert (registry / MANIFEST).read_text(encoding="utf-8") == before
 
 
+@pytest.mark.parametrize("change", ["name=other", "kind=style", "..=1", "lora.=1", "lora.x.y=1"])
+def test_a_change_that_would_orphan_the_asset_is_refused(change: str, registry: Path) -> None:
+    before = (registry / MANIFEST).read_text(encoding="utf-8")
+
+    answer = lorareg(registry, "train", "character/dot", "--set", change)
+
+    assert answer.code == 2
+    assert "fix" in answer.err
+    assert (registry / MANIFEST).read_text(encoding="utf-8") == before
+
+
+@pytest.mark.parametrize("folder", [".git", ".dvc", "manifests", ".lorareg"])
+def test_the_registrys_own_folders_are_no_dataset(folder: str, registry: Path) -> None:
+    (registry / folder).mkdir(exist_ok=True)
+
+    answer = lorareg(registry, "new", "style/own", "--data", folder, "--base", "base")
+
+    assert answer.code == 2
+    assert "registry itself" in answer.err
+    assert not (registry / "manifests/style").exists()
+    assert not (registry / f"{folder}.dvc").exists()
+
+
+def test_what_the_system_refuses_is_three_lines_too(registry: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    answer = lorareg(tmp_path, "init", "file/registry")
+
+    assert answer.code == 2
+    assert "Not a directory" in answer.err or "File exists" in answer.err
+
+
+def test_one_broken_manifest_does_not_hide_the_others(registry: Path) -> None:
+    broken = registry / "manifests" / "style" / "bad"
+    broken.mkdir(parents=True)
+    (broken / "manifest.yaml").write_text("schema: [", encoding="utf-8")
+
+    answer = lorareg(registry, "status", "--json")
+
+    assert answer.code == 1
+    assert {each["asset"]: each["state"] for each in answer.json} == {
+        "character/dot": "untrained",
+        "style/bad": "invalid",
+    }
+
+
 def test_set_keeps_the_comments_of_the_manifest(registry: Path) -> None:
     path = registry / MANIFEST
     path.write_text("# mine\n" + path.read_text(encoding="utf-8"), encoding="utf-8")

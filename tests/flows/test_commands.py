@@ -92,6 +92,12 @@ def test_train_compose_generate(registry: Path, tmp_path: Path) -> None:
     assert [m["weight"] for m in lock["members"]] == [0.7, -0.5]
     assert lorareg(registry, "verify", "recipe/both").code == 0
     assert lorareg(registry, "list", "--json").json[1]["asset"] == "recipe/both"
+    other = lorareg(registry, "compose", "style/ring+dot", "--as", "both")
+    assert other.code == 2
+    assert "--overwrite" in other.err
+    taken = lorareg(registry, "compose", "dot:0.5", "--as", "ring")
+    assert taken.code == 2
+    assert "style/ring" in taken.err
     picture = tmp_path / "out.png"
     drawn = lorareg(
         registry, "generate", "recipe/both", "--prompt", "a red zdot", "--compare",
@@ -102,6 +108,31 @@ def test_train_compose_generate(registry: Path, tmp_path: Path) -> None:
     beside = json.loads(picture.with_suffix(".json").read_text(encoding="utf-8"))
     assert [sample["of"] for sample in beside["samples"]][0] == "base"
     assert len(beside["samples"]) == 4
+
+
+def test_equal_fingerprints_give_equal_files_whatever_the_trigger(registry: Path) -> None:
+    first = lorareg(registry, "train", "character/dot", "--json").json
+    set_keys(registry, "character/dot", "trigger=zother", "weight.default=0.5")
+
+    second = lorareg(registry, "train", "character/dot", "--force", "--json").json
+
+    assert second["trained"]
+    assert second["fingerprint"] == first["fingerprint"]
+    assert second["outputs"] == first["outputs"]
+
+
+def test_neither_lock_nor_card_nor_header_tells_where_this_disk_keeps_things(
+    registry: Path, tiny_base: Path
+) -> None:
+    set_keys(registry, "character/dot", f"base.model={tiny_base}", "train.epochs=1")
+
+    assert lorareg(registry, "train", "character/dot").code == 0
+
+    folder = registry / "manifests" / "character" / "dot"
+    for path in (folder / "lock.json", folder / "README.md", *folder.glob("weights/*")):
+        data = path.read_bytes()
+        assert str(tiny_base.parent).encode() not in data
+        assert str(registry).encode() not in data
 
 
 def test_composing_adapters_of_different_bases_is_refused(registry: Path) -> None:

@@ -133,6 +133,17 @@ def test_a_flipped_byte_on_the_remote_is_refused(
     assert not list((teammate / "data").glob("dots/*.png")) or what == "weights"
 
 
+def test_a_dataset_index_that_is_not_the_locks_is_refused(teammate: Path) -> None:
+    index = teammate / "manifests/character/dot/dataset.json"
+    index.write_text('{"files": {}, "records": {}}', encoding="utf-8")
+
+    pulled = lorareg(teammate, "pull", "--no-git")
+
+    assert pulled.code == 2
+    assert "dataset.json does not belong to lock.json" in pulled.err
+    assert lorareg(teammate, "verify").code == 1
+
+
 def test_weights_changed_after_training_are_not_pushed(teammate: Path) -> None:
     assert lorareg(teammate, "pull").code == 0
     file = teammate / "manifests/character/dot/weights/pytorch_lora_weights.safetensors"

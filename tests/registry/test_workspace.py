@@ -80,8 +80,17 @@ def test_a_bare_name_works_where_it_is_unique(registry: Path) -> None:
     workspace = add(registry, "style/ink", "character/zhangsan")
 
     assert workspace.find_asset("zhangsan") == ZHANGSAN
-    assert workspace.find_asset("character/zhangsan@v1.0.0") == ZHANGSAN
-    assert workspace.find_asset(Ref("style", "ink", "stable")) == AssetId("style", "ink")
+    assert workspace.find_asset("style/ink") == AssetId("style", "ink")
+
+
+def test_a_version_is_refused_where_it_would_be_ignored(registry: Path) -> None:
+    workspace = add(registry, "character/zhangsan")
+    pinned = Ref("character", "zhangsan", "v1.0.0")
+
+    with pytest.raises(NotFoundError, match="checked out"):
+        workspace.find_asset(pinned)
+
+    assert workspace.find_asset(pinned, any_version=True) == ZHANGSAN
 
 
 def test_a_name_of_several_assets_lists_the_candidates(registry: Path) -> None:
