@@ -48,8 +48,8 @@ class _Lesson:
 
 
 LESSONS = (
-    _Lesson(CHARACTER, "char_zhangsan", "zzhangsan", {"zh": "张三", "en": "Zhang San"}, 40),
-    _Lesson(STYLE, "style_lorelei_ink", "lorelei style", {"en": "Lorelei ink"}, 35),
+    _Lesson(CHARACTER, "char_zhangsan", "zzhangsan", {"zh": "张三", "en": "Zhang San"}, 30),
+    _Lesson(STYLE, "style_lorelei_ink", "lorelei style", {"en": "Lorelei ink"}, 26),
 )
 
 

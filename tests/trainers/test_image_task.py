@@ -234,6 +234,20 @@ def test_a_sample_is_the_same_every_time_and_leaves_torch_s_stream_alone(each: C
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
+def test_a_half_precision_base_samples_with_adapters_on_every_kind_of_layer(case: Case) -> None:
+    half = replace(case, runtime=replace(case.runtime, dtype="bfloat16"))
+    lora = Lora(rank=4, targets=("to_q", "conv_in", "conv1", "linear_1", "proj_in"))
+    run = replace(half, lora=lora).start()
+    (expected,) = run.task.sample(["a red disc"], 1)
+    with torch.no_grad():
+        for name, parameter in run.adapters.named_parameters().items():
+            parameter.copy_(Draws(5).normal(parameter.shape, name) * 0.1)
+
+    (found,) = run.task.sample(["a red disc"], 1)
+
+    assert found.output != expected.output
+
+
 def trained(case: Case, folder: Path) -> Run:
     """Two epochs, and the weights file as ``train`` writes it."""
     run = case.with_training(epochs=2, validation=Validation(share=0.0)).start()
