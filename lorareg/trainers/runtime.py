@@ -45,8 +45,8 @@ def settle(runtime: Runtime) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is not repeatable without
     # Some CUDA kernels have no deterministic form; there a warning is all that can be had.
     torch.use_deterministic_algorithms(True, warn_only=not on_cpu)
-    # By default that also writes NaN over all memory before it is used: a debugging aid, 2 % slower.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    # By default that also fills all memory with NaN before it is used, a debugging aid.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
