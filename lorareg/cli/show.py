@@ -22,7 +22,9 @@ def as_json(document: Any) -> None:
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows under their heads."""
-    sheet = Table(*heads, box=None, pad_edge=False, header_style="bold")
+    sheet = Table(box=None, pad_edge=False, header_style="bold")
+    for head in heads:
+        sheet.add_column(head, overflow="fold")
     for row in rows:
         sheet.add_row(*row)
     out.print(sheet)

@@ -172,7 +172,10 @@ def _verify_cached(workspace: Workspace, asset: AssetId, pointers: Sequence[Poin
             count += len(files)
         elif found:
             promised = _promised_files(workspace, asset)
-            problems |= _wrong_data(files, promised)
+            wrong = _wrong_data(files, promised)
+            if _dataset_may_have_changed(workspace, asset) and wrong:
+                promised, wrong = {}, {}
+            problems |= wrong
             count += len(promised)
         if problems:
             workspace.store.discard([files[name] for name in problems if name in files])
@@ -219,9 +222,16 @@ def _promised_files(workspace: Workspace, asset: AssetId) -> dict[str, str]:
     index = workspace.folder(asset).dataset
     if known is None or not index.is_file():
         return {}
-    if workspace.dataset_md5(workspace.load_manifest(asset)) != known.inputs.dataset.md5:
+    md5 = known.inputs.dataset.md5
+    if md5 and workspace.dataset_md5(workspace.load_manifest(asset)) != md5:
         return {}
     return dict(lock.load_index(index, known.inputs.dataset.digest).files)
+
+
+def _dataset_may_have_changed(workspace: Workspace, asset: AssetId) -> bool:
+    """Whether the lock was made before DVC tracked the data: then other data are no alarm."""
+    known = workspace.load_lock(asset)
+    return known is not None and known.inputs.dataset.md5 is None
 
 
 def _wrong_data(files: Mapping[str, Path], promised: Mapping[str, str]) -> dict[str, str]:

@@ -18,6 +18,7 @@ import transformers
 from lorareg.errors import InvalidFileError, LoraregError
 from lorareg.registry.base import ResolvedBase
 from lorareg.registry.builtin import cache_folder
+from lorareg.trainers.runtime import align
 from lorareg.trainers.tasks.base import Runtime
 
 # On the CPU the backward of torch's fused attention is slow in bfloat16: a step of SmolLM2 on 2 x
@@ -57,6 +58,7 @@ def load_model(base: ResolvedBase, runtime: Runtime, tokenizer: Any, longest: in
     model.config.use_cache = False
     if runtime.device == "cpu" and runtime.dtype != "float32" and longest <= PLAIN_ATTENTION_TOKENS:
         model.set_attn_implementation("eager")
+    align(model)
     return model.to(runtime.device)
 
 

@@ -57,7 +57,8 @@ def write_sdxl(base: Path, path: Path) -> None:
 
 def load(base: Path, part: str) -> State:
     (file,) = (base / part).glob("*.safetensors")
-    return load_file(file)
+    state: State = load_file(file)
+    return state
 
 
 def save(state: State, path: Path) -> None:
@@ -137,7 +138,8 @@ def vae_block(name: str, levels: int) -> str:
 
 def open_clip(state: State, prefix: str) -> State:
     table = TABLES["openclip"]["layers"]
-    found, joined = {}, {}
+    found: State = {}
+    joined: dict[str, State] = {}
     for name, value in state.items():
         if new := table.get(name):
             found[prefix + new] = value.T if new == "text_projection" else value

@@ -22,6 +22,10 @@ from tests.trainers.pico_images import make_unet
 CONVS = ("conv1", "conv_in", "conv_shortcut")
 
 
+def ones(*shape: int) -> np.ndarray:
+    return np.ones(shape, dtype=np.float32)
+
+
 @pytest.fixture
 def unet() -> Any:
     torch.manual_seed(3)
@@ -236,12 +240,12 @@ def test_layers_may_have_different_ranks(unet: Any) -> None:
 @pytest.mark.parametrize(
     "layers",
     [
-        {"conv_in": LoraLayer(np.ones((2, 4, 1, 1)), np.ones((32, 2, 1, 1)), 2.0)},
-        {"conv_in": LoraLayer(np.ones((2, 9, 3, 3)), np.ones((32, 2, 1, 1)), 2.0)},
-        {"somewhere.else": LoraLayer(np.ones((2, 4)), np.ones((4, 2)), 2.0)},
+        {"conv_in": LoraLayer(ones(2, 4, 1, 1), ones(32, 2, 1, 1), 2.0)},
+        {"conv_in": LoraLayer(ones(2, 9, 3, 3), ones(32, 2, 1, 1), 2.0)},
+        {"somewhere.else": LoraLayer(ones(2, 4), ones(4, 2), 2.0)},
         {
-            "conv_in": LoraLayer(np.ones((2, 4, 3, 3)), np.ones((32, 2, 1, 1)), 2.0),
-            "conv_out": LoraLayer(np.ones((2, 32, 3, 3)), np.ones((4, 2, 1, 1)), 1.0),
+            "conv_in": LoraLayer(ones(2, 4, 3, 3), ones(32, 2, 1, 1), 2.0),
+            "conv_out": LoraLayer(ones(2, 32, 3, 3), ones(4, 2, 1, 1), 1.0),
         },
     ],
     ids=["kernel", "channels", "module", "alphas"],

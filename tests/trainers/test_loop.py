@@ -234,7 +234,7 @@ def test_a_loss_that_is_not_finite_names_step_and_records_and_keeps_the_checkpoi
 def test_a_gradient_that_is_not_finite_stops_before_it_reaches_the_weights(case: Case) -> None:
     run = case.start()
     parameter = next(iter(run.loop.parameters.values()))
-    parameter.register_hook(lambda gradient: gradient * math.nan)
+    parameter.register_hook(lambda gradient: gradient * math.nan)  # type: ignore[no-untyped-call]
 
     with pytest.raises(TrainingError, match="the gradient of step 1 is nan"):
         run.loop.run()

@@ -17,7 +17,7 @@ SCHEDULERS = ("constant", "linear", "cosine")
 
 
 def settings(scheduler: str, warmup: int = 0) -> Training:
-    return Training(learning_rate=2e-4, scheduler=scheduler, warmup_steps=warmup)  # type: ignore[arg-type]
+    return Training(learning_rate=2e-4, scheduler=scheduler, warmup_steps=warmup)
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
@@ -75,7 +75,7 @@ def parameters() -> dict[str, torch.nn.Parameter]:
 def advance(found: dict[str, torch.nn.Parameter], adamw: torch.optim.AdamW, steps: range) -> None:
     for step in steps:
         adamw.zero_grad()
-        (found["a.up"] @ found["b.down"]).square().sum().mul(step + 1).backward()
+        (found["a.up"] @ found["b.down"]).square().sum().mul(step + 1).backward()  # type: ignore[no-untyped-call]
         adamw.step()
 
 

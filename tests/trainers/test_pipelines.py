@@ -72,7 +72,10 @@ def remove(name: str) -> Callable[[Path], None]:
 
 
 def rename(name: str, new: str) -> Callable[[Path], None]:
-    return lambda folder: (folder / name).rename(folder / new) and None
+    def damage(folder: Path) -> None:
+        (folder / name).rename(folder / new)
+
+    return damage
 
 
 def keep_only_settings(folder: Path) -> None:

@@ -17,7 +17,7 @@ IDS = [f"{number:02d}.png" for number in range(23)]
 
 
 def plan(share: float = 0.0, seed: int = 1, ids: list[str] | None = None, **changes: int) -> Plan:
-    training = Training(seed=seed, validation=Validation(share=share), **changes)  # type: ignore[arg-type]
+    training = Training(seed=seed, validation=Validation(share=share), **changes)
     return Plan.of(IDS if ids is None else ids, training)
 
 
