@@ -37,6 +37,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
     shutil.copytree(ROOT / "data" / "tone_pirate_heldout", top / "tone_pirate_heldout")
+    shutil.copyfile(ROOT / "data" / "README.md", top / "README.md")
     return top
 
 
