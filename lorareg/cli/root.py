@@ -27,10 +27,10 @@ class Root(TyperGroup):
                 err.print_exception()
             show_error(error)
             raise typer.Exit(error.exit_code) from error
+        except BrokenPipeError as error:
+            sys.stderr.close()
+            raise typer.Exit(1) from error
         except (OSError, RecursionError) as error:
-            if isinstance(error, BrokenPipeError):
-                sys.stderr.close()
-                raise typer.Exit(1) from error
             if ctx.params.get("debug"):
                 err.print_exception()
             show_error(_explained(error))

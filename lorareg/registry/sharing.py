@@ -170,13 +170,10 @@ def _verify_cached(workspace: Workspace, asset: AssetId, pointers: Sequence[Poin
             outputs = found.outputs if found else {}
             problems |= _wrong_weights(files, outputs)
             count += len(files)
-        elif found:
-            promised = _promised_files(workspace, asset)
-            wrong = _wrong_data(files, promised)
-            if _dataset_may_have_changed(workspace, asset) and wrong:
-                promised, wrong = {}, {}
+        elif known := workspace.load_lock(asset):  # refuses a lock of another asset
+            wrong, compared = _judge_dataset(workspace, asset, known, files)
             problems |= wrong
-            count += len(promised)
+            count += compared
         if problems:
             workspace.store.discard([files[name] for name in problems if name in files])
             name = tracked.path.relative_to(workspace.root).as_posix()
@@ -216,22 +213,24 @@ def _wrong_weights(files: Mapping[str, Path], outputs: Mapping[str, lock.Output]
     return problems
 
 
-def _promised_files(workspace: Workspace, asset: AssetId) -> dict[str, str]:
-    """File digests of the dataset that was trained on, while DVC still names the same bytes."""
-    known = workspace.load_lock(asset)
+def _judge_dataset(
+    workspace: Workspace, asset: AssetId, known: lock.Lock, files: Mapping[str, Path]
+) -> tuple[dict[str, str], int]:
+    """Compare a dataset with the one that was trained on, unless it was changed since.
+
+    Returns:
+        Problems by file, and how many files were compared.
+    """
     index = workspace.folder(asset).dataset
-    if known is None or not index.is_file():
-        return {}
     md5 = known.inputs.dataset.md5
-    if md5 and workspace.dataset_md5(workspace.load_manifest(asset)) != md5:
-        return {}
-    return dict(lock.load_index(index, known.inputs.dataset.digest).files)
-
-
-def _dataset_may_have_changed(workspace: Workspace, asset: AssetId) -> bool:
-    """Whether the lock was made before DVC tracked the data: then other data are no alarm."""
-    known = workspace.load_lock(asset)
-    return known is not None and known.inputs.dataset.md5 is None
+    moved_on = md5 and workspace.dataset_md5(workspace.load_manifest(asset)) != md5
+    if moved_on or not index.is_file():
+        return {}, 0
+    promised = lock.load_index(index, known.inputs.dataset.digest).files
+    wrong = _wrong_data(files, promised)
+    if wrong and md5 is None:
+        return {}, 0  # locked before DVC tracked the data: other data are no alarm
+    return wrong, len(promised)
 
 
 def _wrong_data(files: Mapping[str, Path], promised: Mapping[str, str]) -> dict[str, str]:
