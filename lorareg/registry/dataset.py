@@ -14,7 +14,7 @@ from lorareg.registry.digest import DigestCache
 from lorareg.registry.paths import inside
 
 IMAGES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
-CAPTIONS = frozenset({".csv", ".jsonl", ".txt", ".yaml"})
+CAPTIONS = frozenset({".csv", ".jsonl", ".txt"})
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from lorareg.registry.fields import (
     ModelName,
     Person,
     Revision,
-    Share,
     Slug,
     Strength,
     Text,
@@ -28,6 +27,7 @@ from lorareg.registry.fields import (
 from lorareg.registry.ids import AssetId
 from lorareg.registry.schema import Strict, check
 from lorareg.registry.terms import Consent, License, Scope
+from lorareg.registry.training import ImageTraining, TextTraining, Training
 
 SCHEMA = "lorareg/1"
 TASKS = ("text-to-image", "text-generation")
@@ -57,17 +57,30 @@ class Source(Strict):
     changes: Text | None = None
 
 
+class Waiver(Strict):
+    """An owner's word that a dataset with personal data may be trained on as it is."""
+
+    by: Person
+    reason: Text
+
+
 class Dataset(Strict):
     """A folder of the registry, tracked by DVC.
 
     ``captions`` names the file of an image dataset (``metadata.csv``, ``metadata.jsonl``) or is
-    "txt" for sidecar files; by default the first of these that exists. ``skip`` names files of the
-    folder that are left alone: ``lorareg train --skip-broken`` fills it.
+    "txt" for sidecar files; by default the first of these that exists. ``vocabulary`` names the
+    file in the folder that its captions are checked against; by default ``vocabulary.yaml`` if it
+    is there. ``skip`` names files of the folder that are left alone: ``lorareg train
+    --skip-broken`` fills it. A dataset that ``contains_personal_data`` is trained on only after
+    ``lorareg data redact``, or with a ``waiver`` of one of the owners.
     """
 
     path: DatasetPath
     captions: Text | None = None
+    vocabulary: Text | None = None
     skip: tuple[Text, ...] = ()
+    contains_personal_data: bool = False
+    waiver: Waiver | None = None
     sources: tuple[Source, ...] = ()
 
 
@@ -84,75 +97,6 @@ class Lora(Strict):
     def scale(self) -> float:
         """Strength of the delta, alpha / rank: a learning rate means nothing without it."""
         return self.alpha / self.rank
-
-
-class Validation(Strict):
-    """The held-out share, and when to give up.
-
-    Attributes:
-        share: part of the records held out, at least one record if above 0; 0 switches it off.
-        every_steps: steps between two validations; None is once an epoch.
-        patience: validations without an improvement before the run stops; None never stops.
-        min_delta: a loss counts as better only when it is lower by this much.
-    """
-
-    share: Share = 0.1
-    every_steps: Annotated[int, Field(ge=1)] | None = None
-    patience: Annotated[int, Field(ge=1, le=1000)] | None = None
-    min_delta: Annotated[float, Field(ge=0)] = 0.0
-
-
-class Training(Strict):
-    """How to train; what both tasks share.
-
-    Attributes:
-        batch_size: records a forward pass.
-        gradient_accumulation_steps: forward passes an optimizer step.
-        learning_rate: peak, after warm-up.
-        warmup_steps: optimizer steps of linear warm-up.
-        max_grad_norm: gradients are scaled down to this norm; 0 switches it off.
-        precision: of the frozen base; adapters are always float32. "auto" measures the machine.
-        save_steps: optimizer steps between two checkpoints to resume from.
-    """
-
-    batch_size: Annotated[int, Field(ge=1, le=4096)] = 4
-    gradient_accumulation_steps: Annotated[int, Field(ge=1, le=4096)] = 1
-    epochs: Annotated[int, Field(ge=1, le=100_000)] = 10
-    learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-4
-    optimizer: Literal["adamw"] = "adamw"
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
-    scheduler: Literal["constant", "linear", "cosine"] = "cosine"
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
-    max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 42
-    save_steps: Annotated[int, Field(ge=1)] = 100
-    validation: Validation = Validation()
-
-
-class ImageTraining(Training):
-    """Training on pictures.
-
-    Attributes:
-        resolution: side of the square training pictures in pixels, a multiple of 8.
-        caption_dropout: share of steps that see a picture without its caption, which keeps
-            classifier-free guidance working (arXiv 2207.12598).
-        min_snr_gamma: gamma of min-SNR loss weighting (arXiv 2303.09556); None switches it off.
-    """
-
-    resolution: Annotated[int, Field(ge=8, le=4096, multiple_of=8)] = 512
-    caption_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    min_snr_gamma: Annotated[float, Field(gt=0)] | None = None
-
-
-class TextTraining(Training):
-    """Training on dialogues.
-
-    Attributes:
-        max_length: tokens of a row; longer rows are cut at the end.
-    """
-
-    max_length: Annotated[int, Field(ge=8, le=1_000_000)] = 1024
 
 
 class Sampling(Strict):
@@ -207,6 +151,13 @@ class Manifest(Strict):
     license: License | None = None
     scope: Scope = Scope()
     consent: Consent | None = None
+
+    @model_validator(mode="after")
+    def _an_owner_waives(self) -> Manifest:
+        waiver = self.dataset.waiver
+        if waiver and waiver.by not in self.owners:
+            raise ValueError(f"dataset.waiver: {waiver.by} is not one of owners")
+        return self
 
     @property
     def id(self) -> AssetId:

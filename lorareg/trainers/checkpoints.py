@@ -19,7 +19,7 @@ from lorareg.errors import InvalidFileError
 from lorareg.registry import tensors
 from lorareg.registry.digest import of_json
 from lorareg.registry.header import read_header
-from lorareg.registry.manifest import Validation
+from lorareg.registry.training import Validation
 from lorareg.trainers.tensor_bytes import raw_tensor
 
 KEEP = 2  # checkpoints; the older one covers a newer one that the disk damaged

@@ -18,7 +18,7 @@ from typing import Protocol
 import torch
 
 from lorareg.errors import InterruptedTrainingError, TrainingError
-from lorareg.registry.manifest import Training
+from lorareg.registry.training import Training
 from lorareg.trainers import checkpoints, optim
 from lorareg.trainers.checkpoints import Cursor
 from lorareg.trainers.inject import Adapters

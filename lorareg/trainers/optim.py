@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import torch
 
-from lorareg.registry.manifest import Training
+from lorareg.registry.training import Training
 
 
 def optimizer(parameters: Iterable[torch.nn.Parameter], settings: Training) -> torch.optim.AdamW:

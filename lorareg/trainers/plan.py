@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from lorareg.errors import TrainingError
-from lorareg.registry.manifest import Training
+from lorareg.registry.training import Training
 from lorareg.trainers.randomness import Draws
 
 

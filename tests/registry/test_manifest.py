@@ -309,6 +309,8 @@ def test_the_config_digest_changes_with_what_shapes_the_weights(
         ("visibility", "public"), ("license", {"id": "MIT"}), ("scope", {}), ("consent", None),
         ("sample", {}), ("train.save_steps", 7), ("dataset.sources", []),
         ("dataset.path", "data/moved"), ("base.model", "builtin:avatar"),
+        ("dataset.vocabulary", "words.yaml"), ("dataset.contains_personal_data", True),
+        ("dataset.waiver", {"by": "alice", "reason": "her own diary"}),
     ],
 )  # fmt: skip
 def test_the_config_digest_does_not_change_with_names_terms_and_file_writing(
@@ -317,6 +319,13 @@ def test_the_config_digest_does_not_change_with_names_terms_and_file_writing(
     before = manifest.parse(document, NAME).config_digest()
 
     assert manifest.parse(changed(document, dotted, value), NAME).config_digest() == before
+
+
+def test_only_an_owner_can_waive(document: dict[str, Any]) -> None:
+    waived = changed(document, "dataset.waiver", {"by": "mallory", "reason": "in a hurry"})
+
+    with pytest.raises(InvalidFileError, match=r"mallory is not one of owners"):
+        manifest.parse(waived, NAME)
 
 
 def test_a_default_written_out_is_the_default() -> None:

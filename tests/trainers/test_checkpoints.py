@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lorareg.registry.header import read_header
-from lorareg.registry.manifest import Validation
+from lorareg.registry.training import Validation
 from lorareg.trainers.checkpoints import KEEP, Cursor, latest, save
 
 BUNDLE = {

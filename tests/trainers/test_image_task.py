@@ -20,7 +20,8 @@ from diffusers import (
 
 from lorareg.registry.base import ResolvedBase
 from lorareg.registry.digest import DigestCache
-from lorareg.registry.manifest import Lora, Validation
+from lorareg.registry.manifest import Lora
+from lorareg.registry.training import Validation
 from lorareg.trainers.encoding import Encoder
 from lorareg.trainers.pipelines import DiffusionBase
 from lorareg.trainers.randomness import Draws

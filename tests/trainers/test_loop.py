@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from lorareg.errors import TrainingError
-from lorareg.registry.manifest import Lora, Validation
+from lorareg.registry.manifest import Lora
+from lorareg.registry.training import Validation
 from lorareg.trainers import checkpoints
 from lorareg.trainers.randomness import Draws
 from lorareg.trainers.report import metrics

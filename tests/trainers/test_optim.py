@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from lorareg.registry.manifest import Training
+from lorareg.registry.training import Training
 from lorareg.trainers.optim import learning_rate, optimizer, restore_state, state_tensors
 
 SCHEDULERS = ("constant", "linear", "cosine")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lorareg.errors import TrainingError
-from lorareg.registry.manifest import Training, Validation
+from lorareg.registry.training import Training, Validation
 from lorareg.trainers.plan import Plan
 from lorareg.trainers.randomness import Draws
 

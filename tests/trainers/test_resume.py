@@ -18,7 +18,8 @@ import torch
 from lorareg.errors import InterruptedTrainingError
 from lorareg.registry import digest
 from lorareg.registry.base import ResolvedBase
-from lorareg.registry.manifest import Lora, Validation
+from lorareg.registry.manifest import Lora
+from lorareg.registry.training import Validation
 from lorareg.trainers import optim
 from lorareg.trainers.checkpoints import KEEP, Cursor
 from tests.trainers import killable

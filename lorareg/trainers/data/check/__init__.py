@@ -1,0 +1,1 @@
+"""Finding every problem of a dataset before a model loads."""
