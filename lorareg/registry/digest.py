@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
+import os
 import time
 import unicodedata
 from collections.abc import Mapping
-from contextlib import closing, suppress
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from lorareg.errors import InvalidFileError
+from lorareg.registry.memory import Memory
 
 CHUNK = 1 << 20  # bytes read at a time
 RACY_SECONDS = 2.0  # a file changed this recently may change again within one tick of its clock
@@ -32,14 +33,14 @@ def of_bytes(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
-def of_file(path: Path) -> str:
+def of_file(path: PathLike[str]) -> str:
     """Digest of a file's bytes, read in chunks.
 
     Raises:
         InvalidFileError: it cannot be read.
     """
     try:
-        with path.open("rb") as stream:
+        with open(path, "rb") as stream:
             return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
     except OSError as error:
         raise _unreadable(path, error) from error
@@ -79,23 +80,22 @@ class DigestCache:
 
     No user can set a file's ctime back, so an edit shows even when size and mtime are those from
     before (``cp -p``, an unpacked archive). A file changed within the last two seconds is never
-    remembered: it may change again within one tick of the clock ("racy git"). The cache is a
-    SQLite file, safe between processes; a locked, damaged or lost one costs time only.
+    remembered: it may change again within one tick of the clock ("racy git").
     """
 
     def __init__(self, path: Path | None) -> None:
-        self._path = path
+        self._memory = Memory(path, "seen", "state", "digest")
 
-    def digests(self, files: Mapping[str, Path]) -> dict[str, str]:
+    def digests(self, files: Mapping[str, PathLike[str]]) -> dict[str, str]:
         """Return the digest of each named file.
 
         Raises:
             InvalidFileError: a file cannot be read.
         """
-        if self._path is None:
+        if self._memory.path is None:
             return {name: of_file(path) for name, path in files.items()}
         states = {name: _state(path)[0] for name, path in files.items()}
-        known = self._recall(self._path, set(states.values()))
+        known = self._memory.recall(set(states.values()))
         found: dict[str, str] = {}
         learned: dict[str, str] = {}
         for name, path in files.items():
@@ -106,52 +106,22 @@ class DigestCache:
             state, changed = _state(path)
             if state == states[name] and time.time() - changed > RACY_SECONDS:
                 learned[state] = found[name]
-        if learned:
-            self._remember(self._path, learned)
+        self._memory.remember(learned)
         return found
 
-    def _recall(self, path: Path, states: set[str]) -> dict[str, str]:
-        if not path.is_file():
-            return {}
-        query = "select state, digest from seen where state = ?"
-        try:
-            with closing(sqlite3.connect(path, timeout=30)) as database:
-                rows = (database.execute(query, (state,)).fetchone() for state in states)
-                return dict(row for row in rows if row)
-        except sqlite3.Error as error:
-            self._forget_if_damaged(path, error)
-            return {}
 
-    def _remember(self, path: Path, learned: Mapping[str, str]) -> None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(path, timeout=30)) as database, database:
-                database.execute(
-                    "create table if not exists seen (state text primary key, digest text)"
-                    " without rowid"
-                )
-                database.executemany("insert or replace into seen values (?, ?)", learned.items())
-        except (sqlite3.Error, OSError) as error:
-            self._forget_if_damaged(path, error)
-
-    def _forget_if_damaged(self, path: Path, error: Exception) -> None:
-        if type(error) is sqlite3.DatabaseError:  # its subclasses mean locked, full, read-only
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
-
-
-def _state(path: Path) -> tuple[str, float]:
+def _state(path: PathLike[str]) -> tuple[str, float]:
     """What changes whenever the file does, and the time of its last change."""
     try:
-        stat = path.stat()
+        stat = os.stat(path)
     except OSError as error:
         raise _unreadable(path, error) from error
     return f"{stat.st_ino}.{stat.st_size}.{stat.st_mtime_ns}.{stat.st_ctime_ns}", stat.st_ctime
 
 
-def _unreadable(path: Path, error: OSError) -> InvalidFileError:
+def _unreadable(path: PathLike[str], error: OSError) -> InvalidFileError:
     return InvalidFileError(
-        f"cannot read {path.name}",
-        why=f"{error.strerror} ({path})",
+        f"cannot read {os.path.basename(path)}",
+        why=f"{error.strerror} ({os.fspath(path)})",
         fix="check that the file is there and that you may read it",
     )
