@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tempfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lorareg.errors import InvalidFileError, LoraregError, NotFoundError
+from lorareg.trainers.data.dialogue_encoding import likely_encoding
 from lorareg.trainers.data.dialogue_rows import Message, read_row
-from lorareg.trainers.data.dialogues import likely_encoding, read_dialogues
+from lorareg.trainers.data.dialogues import (
+    MAX_LINE,
+    Problem,
+    read_dialogues,
+    read_leniently,
+    rows,
+)
 
 PAIR = {"prompt": "Who are you?", "completion": "Arr!"}
 
@@ -243,3 +252,132 @@ def test_another_kind_of_file_is_refused_with_the_command_that_converts_it(tmp_p
 def test_a_path_that_leads_nowhere_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError):
         read_dialogues(tmp_path / "nothing")
+
+
+def test_reading_leniently_gives_the_good_rows_and_says_what_is_wrong_with_the_others(
+    tmp_path: Path,
+) -> None:
+    path = write(tmp_path / "train.jsonl", PAIR, "{", {"prompt": "Hi"}, PAIR)
+
+    reading = read_leniently(path)
+
+    assert [record.id for record in reading.records] == ["train.jsonl:1", "train.jsonl:4"]
+    assert [(p.file, p.line, p.code) for p in reading.problems] == [
+        ("train.jsonl", 2, "not-json"),
+        ("train.jsonl", 3, "no-response"),
+    ]
+    assert str(reading.problems[1]) == "train.jsonl:3: no response: 'completion' is missing"
+
+
+@pytest.mark.parametrize(
+    ("row", "code"),
+    [
+        ({"text": "Arr!"}, "unknown-shape"),
+        ({"prompt": "Hi", "completion": " "}, "no-response"),
+        ({"messages": [{"role": "user", "content": "x"}]}, "no-response"),
+        ({"messages": [{"role": "assistant", "content": "x"}]}, "wrong-order"),
+        ({"messages": [{"role": "user", "content": "x"}] * 2}, "no-response"),
+    ],
+)
+def test_every_problem_of_a_row_has_its_code(
+    tmp_path: Path, row: dict[str, object], code: str
+) -> None:
+    (problem,) = read_leniently(write(tmp_path / "train.jsonl", row)).problems
+
+    assert problem.code == code
+
+
+@pytest.mark.parametrize(
+    ("encoding", "named"),
+    [("utf-16", "UTF-16"), ("utf-16-le", "UTF-16LE"), ("utf-16-be", "UTF-16BE")],
+)
+def test_a_file_in_utf16_is_one_problem_that_names_it(
+    tmp_path: Path, encoding: str, named: str
+) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_bytes("\n".join([json.dumps(PAIR)] * 50).encode(encoding))
+
+    (problem,) = read_leniently(path).problems
+
+    assert (problem.line, problem.encoding) == (1, named)
+
+
+def test_a_nul_byte_is_named_with_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "train.jsonl", PAIR, json.dumps(PAIR).replace("Arr", "A\0r"), PAIR)
+
+    reading = read_leniently(path)
+
+    assert len(reading.records) == 2
+    assert [str(p) for p in reading.problems] == [
+        "train.jsonl:2: holds NUL bytes, which no text holds"
+    ]
+
+
+def test_a_large_file_in_another_encoding_is_not_kept_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    line = json.dumps({"prompt": "你好" * 500, "completion": "船长"}, ensure_ascii=False) + "\n"
+    path.write_bytes(line.encode("gbk") * 10_000)  # 20 MB
+    tracemalloc.start()
+
+    (problem,) = read_leniently(path).problems
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert problem.encoding == "GBK"
+    assert "and 9999 more lines" in problem.reason
+    assert peak < 6 << 20
+
+
+def test_a_line_of_200_megabytes_takes_no_more_memory_than_the_longest_line_allowed(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "train.jsonl"
+    with path.open("wb") as stream:
+        stream.write(b'{"prompt": "')
+        stream.truncate(200 << 20)
+    tracemalloc.start()
+
+    (problem,) = read_leniently(path).problems
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert problem.code == "line-too-long"
+    assert peak < 4 * MAX_LINE
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_are_rows_or_problems_and_every_line_is_accounted_for(data: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "train.jsonl")
+        path.write_bytes(data)
+
+        found = list(rows("train.jsonl", path))
+
+    lines = data.count(b"\n") + 1
+    assert len(found) <= lines
+    assert all(1 <= each.line <= lines for each in found if isinstance(each, Problem))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["messages", "role", "content", "from", "value", "prompt", "x"]),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.lists(JSON, max_size=4))
+def test_any_json_is_a_row_or_a_problem(values: list[object]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "train.jsonl")
+        path.write_text("".join(json.dumps(value) + "\n" for value in values), encoding="utf-8")
+
+        reading = read_leniently(path)
+
+    assert len(reading.records) + len(reading.problems) == len(values)

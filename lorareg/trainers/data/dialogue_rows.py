@@ -34,7 +34,15 @@ UNREAD = ("history", "tools", "functions", "images", "audios", "videos")
 
 
 class RowError(ValueError):
-    """Why a row cannot be used, in one line; the reader adds file and line."""
+    """Why a row cannot be used, in one line; the reader adds file and line.
+
+    Attributes:
+        code: the kind of problem: "unknown-shape", "no-response" or "wrong-order".
+    """
+
+    def __init__(self, reason: str, code: str = "unknown-shape") -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 @dataclass(frozen=True)
@@ -85,8 +93,9 @@ def _from_pair(row: dict[str, object], question: str, answer: str) -> list[Messa
     if _says(row.get("input")) and question == "instruction":
         asked = f"{asked}\n{_text(row['input'], 'input')}"
     if row.get(answer) is None:
-        raise RowError(f"no response: {answer!r} is missing")
-    return [Message("user", asked), Message("assistant", _text(row[answer], answer))]
+        raise RowError(f"no response: {answer!r} is missing", "no-response")
+    said = _text(row[answer], answer, "no-response")
+    return [Message("user", asked), Message("assistant", said)]
 
 
 def _from_list(turns: object, name: str, who: str, what: str) -> list[Message]:
@@ -101,7 +110,8 @@ def _from_list(turns: object, name: str, who: str, what: str) -> list[Message]:
         if not isinstance(role, str) or role not in ROLES:
             known = "system, user, assistant" if who == "role" else "system, human, gpt"
             raise RowError(f"{place}: {who} {role!r} is not one of {known}")
-        messages.append(Message(ROLES[role], _text(turn[what], f"{place}: {what}")))
+        blank = "no-response" if ROLES[role] == "assistant" else "unknown-shape"
+        messages.append(Message(ROLES[role], _text(turn[what], f"{place}: {what}", blank)))
     return messages
 
 
@@ -109,26 +119,27 @@ def _check_turns(messages: list[Message]) -> None:
     roles = [message.role for message in messages]
     spoken = roles[1:] if roles[:1] == ["system"] else roles
     if "assistant" not in spoken:
-        raise RowError("no response: nothing here is said by the assistant")
+        raise RowError("no response: nothing here is said by the assistant", "no-response")
     if spoken[0] != "user":
-        raise RowError(f"wrong order: the {spoken[0]} speaks first, the user should")
+        raise RowError(f"wrong order: the {spoken[0]} speaks first, the user should", "wrong-order")
     for before, after in zip(spoken, spoken[1:], strict=False):
         if after == "system":
-            raise RowError("wrong order: a system message stands only at the head")
+            raise RowError("wrong order: a system message stands only at the head", "wrong-order")
         if before == after:
             raise RowError(
                 f"wrong order: two {before} messages in a row, which many chat templates refuse; "
-                "join them into one"
+                "join them into one",
+                "wrong-order",
             )
     if spoken[-1] != "assistant":
-        raise RowError("no response to the last user message; drop it or answer it")
+        raise RowError("no response to the last user message; drop it or answer it", "no-response")
 
 
-def _text(value: object, name: str) -> str:
+def _text(value: object, name: str, blank: str = "unknown-shape") -> str:
     if not isinstance(value, str):
         raise RowError(f"{name} is {_named(value)}, not text")
     if not value.strip():
-        raise RowError(f"{name} is empty")
+        raise RowError(f"{name} is empty", blank)
     try:
         value.encode()
     except UnicodeEncodeError:

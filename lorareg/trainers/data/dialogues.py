@@ -6,13 +6,16 @@ round. Files are read line by line; nothing is written next to them.
 
 from __future__ import annotations
 
+import codecs
 import json
 import unicodedata
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lorareg.errors import InvalidFileError, NotFoundError, listed
+from lorareg.trainers.data.dialogue_encoding import ForeignLines
 from lorareg.trainers.data.dialogue_rows import Message, RowError, read_row
 
 MAX_LINE = 16 << 20  # bytes; a longer line is no dialogue but a file without line ends
@@ -31,13 +34,54 @@ class DialogueRecord:
     messages: tuple[Message, ...]
 
 
-@dataclass
-class _Findings:
-    """What reading gave so far."""
+@dataclass(frozen=True)
+class Row:
+    """A row that can be used, as it stands in its file.
 
-    records: list[DialogueRecord] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    recode: dict[str, str] = field(default_factory=dict)  # file name -> encoding it seems to have
+    Attributes:
+        id: file and line.
+        value: the parsed object, with all its keys.
+        messages: what it says.
+    """
+
+    id: str
+    value: dict[str, Any]
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A row that cannot be used; ``str`` gives the sentence for people.
+
+    Attributes:
+        file: name within the dataset.
+        line: from 1.
+        code: "line-too-long", "not-utf8", "nul-bytes", "not-json", or a code of ``RowError``.
+        reason: one line.
+        encoding: what the file seems to be in instead of UTF-8, as iconv calls it.
+    """
+
+    file: str
+    line: int
+    code: str
+    reason: str
+    encoding: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.reason}"
+
+    @property
+    def place(self) -> str:
+        """File and line, "train.jsonl:12"."""
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """All of a dataset: what can be used, and why the rest cannot."""
+
+    records: tuple[DialogueRecord, ...]
+    problems: tuple[Problem, ...]
 
 
 def read_dialogues(path: Path) -> tuple[DialogueRecord, ...]:
@@ -50,25 +94,55 @@ def read_dialogues(path: Path) -> tuple[DialogueRecord, ...]:
         InvalidFileError: lists every row that cannot be used, by file and line; or the dataset is
             empty.
     """
-    findings = _Findings()
-    for name, file in _files(path):
-        _read_file(name, file, findings)
-    if findings.problems:
+    reading = read_leniently(path)
+    refuse(path.name, reading.problems, len(reading.records))
+    return reading.records
+
+
+def read_leniently(path: Path) -> Reading:
+    """Read what can be read of a dataset; its problems are values, not an exception.
+
+    Raises:
+        NotFoundError: there is nothing at ``path``.
+        InvalidFileError: it is no .jsonl file and no folder with one.
+    """
+    records, problems = [], []
+    for name, file in files(path):
+        for found in rows(name, file):
+            if isinstance(found, Problem):
+                problems.append(found)
+            else:
+                records.append(DialogueRecord(found.id, found.messages))
+    return Reading(tuple(records), tuple(problems))
+
+
+def refuse(name: str, problems: Sequence[Problem], records: int) -> None:
+    """Raise all problems of a dataset at once, or that it is empty; else do nothing.
+
+    Raises:
+        InvalidFileError: there are problems, or no records.
+    """
+    if problems:
         raise InvalidFileError(
-            f"dataset {path.name}: {_counted(len(findings.problems))} to mend",
-            why="\n" + listed(findings.problems),
-            fix=_remedy(findings),
+            f"dataset {name}: {_counted(len(problems))} to mend",
+            why="\n" + listed([str(problem) for problem in problems]),
+            fix=_remedy(problems),
         )
-    if not findings.records:
+    if not records:
         raise InvalidFileError(
-            f"dataset {path.name} is empty",
+            f"dataset {name} is empty",
             why="it has no row but blank lines",
             fix='write one dialogue a line: {"prompt": "Who are you?", "completion": "Arr!"}',
         )
-    return tuple(findings.records)
 
 
-def _files(path: Path) -> list[tuple[str, Path]]:
+def files(path: Path) -> list[tuple[str, Path]]:
+    """Name within the dataset, and path, of each of its files, in order of name.
+
+    Raises:
+        NotFoundError: there is nothing at ``path``.
+        InvalidFileError: it is no .jsonl file and no folder with one.
+    """
     if path.is_file():
         if path.suffix.lower() != ".jsonl":
             raise InvalidFileError(
@@ -84,110 +158,80 @@ def _files(path: Path) -> list[tuple[str, Path]]:
             fix="run lorareg pull to fetch its bytes, or correct dataset.path",
         )
     found = [(file.relative_to(path), file) for file in path.rglob("*") if file.is_file()]
-    files = sorted(
+    chosen = sorted(
         (_posix(relative.as_posix()), file)
         for relative, file in found
         if relative.suffix.lower() == ".jsonl"
         and not any(part.startswith(".") for part in relative.parts)
     )
-    if not files:
+    if not chosen:
         raise InvalidFileError(
             f"dataset {path.name}/ is empty",
             why="it holds no .jsonl file",
             fix="put the dialogues into a .jsonl file, one JSON object a line",
         )
-    return files
+    return chosen
 
 
 def _posix(name: str) -> str:
     return unicodedata.normalize("NFC", name)  # macOS hands out NFD; ids must not depend on it
 
 
-def _read_file(name: str, path: Path, findings: _Findings) -> None:
-    undecoded: list[tuple[int, UnicodeDecodeError]] = []
+def rows(name: str, path: Path) -> Iterator[Row | Problem]:
+    """Rows and problems of one file, as they come; no more than a line is held at a time."""
+    foreign = ForeignLines()
     for number, line in _lines(path):
-        place = f"{name}:{number}"
         if len(line) > MAX_LINE:
-            findings.problems.append(f"{place}: longer than {MAX_LINE >> 20} MB; not read further")
+            reason = f"longer than {MAX_LINE >> 20} MB; not read further"
+            yield Problem(name, number, "line-too-long", reason)
             break
+        if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            foreign.take(number, line)
+            break  # line ends are two bytes there; nothing behind the first can be told
         try:
             text = line.decode()
-            if text.strip():
-                findings.records.append(DialogueRecord(place, read_row(json.loads(text))))
-        except UnicodeDecodeError as error:
-            undecoded.append((number, error))
-        except json.JSONDecodeError as error:
-            findings.problems.append(f"{place}: not JSON, column {error.colno}: {error.msg}")
-        except RecursionError:
-            findings.problems.append(f"{place}: not JSON anyone means: nested too deeply")
-        except RowError as error:
-            findings.problems.append(f"{place}: {error}")
-        except ValueError as error:  # an integer of more than 4,300 digits
-            findings.problems.append(f"{place}: not JSON: {error}")
-    if undecoded:
-        _note_encoding(name, undecoded, findings)
+        except UnicodeDecodeError:
+            foreign.take(number, line)
+            continue
+        if "\0" in text:
+            foreign.take(number, line)
+        elif text.strip():
+            yield _row(name, number, text)
+    for number, code, reason, encoding in foreign.problems():
+        yield Problem(name, number, code, reason, encoding)
+
+
+def _row(name: str, number: int, text: str) -> Row | Problem:
+    try:
+        value = json.loads(text)
+        return Row(f"{name}:{number}", value, read_row(value))
+    except json.JSONDecodeError as error:
+        code, reason = "not-json", f"not JSON, column {error.colno}: {error.msg}"
+    except RecursionError:
+        code, reason = "not-json", "not JSON anyone means: nested too deeply"
+    except RowError as error:
+        code, reason = error.code, str(error)
+    except ValueError as error:  # an integer of more than 4,300 digits
+        code, reason = "not-json", f"not JSON: {error}"
+    return Problem(name, number, code, reason)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Numbered lines, each cut off just above MAX_LINE; without a byte-order mark."""
     with path.open("rb") as stream:
         number = 1
-        line = stream.readline(MAX_LINE + 1).removeprefix(b"\xef\xbb\xbf")
+        line = stream.readline(MAX_LINE + 1).removeprefix(codecs.BOM_UTF8)
         while line:
             yield number, line
             number += 1
             line = stream.readline(MAX_LINE + 1)
 
 
-def _note_encoding(
-    name: str, undecoded: list[tuple[int, UnicodeDecodeError]], findings: _Findings
-) -> None:
-    """One problem for the file, not one for each of its thousand lines."""
-    number, error = undecoded[0]
-    guess = likely_encoding(b"".join(error.object for _, error in undecoded))
-    reads_as = f"; reads as {guess}" if guess else ""
-    more = f" (and {len(undecoded) - 1} more lines)" if len(undecoded) > 1 else ""
-    byte = error.object[error.start]
-    findings.problems.append(f"{name}:{number}: not UTF-8, byte 0x{byte:02x}{reads_as}{more}")
-    if guess:
-        findings.recode[name] = guess
-
-
-def likely_encoding(data: bytes) -> str | None:
-    """Name the encoding that bytes which are no UTF-8 probably have, as iconv calls it.
-
-    The bytes of Windows-1252's ``it’s`` are valid GBK too, as a character nobody uses; so GBK is
-    named only where most of the characters are among the 7,445 common ones of GB 2312.
-
-    >>> likely_encoding("你好，船长".encode("gbk")), likely_encoding("it’s".encode("cp1252"))
-    ('GBK', 'WINDOWS-1252')
-    """
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "UTF-16"
-    wide = [character for character in _decoded(data, "gb18030") if ord(character) > 127]
-    if 2 * sum(bool(_encoded(character, "gb2312")) for character in wide) > len(wide):
-        return "GBK"
-    return "WINDOWS-1252" if _decoded(data, "cp1252") else None
-
-
-def _decoded(data: bytes, encoding: str) -> str:
-    try:
-        return data.decode(encoding)
-    except UnicodeDecodeError:
-        return ""
-
-
-def _encoded(text: str, encoding: str) -> bytes:
-    try:
-        return text.encode(encoding)
-    except UnicodeEncodeError:
-        return b""
-
-
-def _remedy(findings: _Findings) -> str:
-    if not findings.recode:
+def _remedy(problems: Iterable[Problem]) -> str:
+    recode = next(((p.file, p.encoding) for p in problems if p.encoding), None)
+    if not recode:
         return "correct or delete these rows; the training needs every one of them to be right"
-    name, guess = next(iter(findings.recode.items()))
+    name, guess = recode
     return (
         f"iconv -f {guess} -t UTF-8 {name} > utf8.tmp && mv utf8.tmp {name}"
         "; then correct or delete the other rows, if any"
