@@ -1,0 +1,1 @@
+"""How the list of names was made that redaction recognises."""
