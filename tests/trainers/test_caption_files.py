@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import subprocess
 import unicodedata
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lorareg.errors import InvalidFileError, LoraregError, NotFoundError
-from lorareg.trainers.data.caption_files import read_captions
+from lorareg.trainers.data.caption_files import read_captions, read_table
+from lorareg.trainers.data.caption_rows import Reading
 from lorareg.trainers.data.images import read_records
 
 IMAGES = ["img01.jpg", "img02.png"]
@@ -141,6 +147,85 @@ def test_a_file_in_gbk_is_refused_with_its_line_and_how_to_convert_it(tmp_path: 
     assert "line 2" in caught.value.what
     assert "GBK" in caught.value.why
     assert "iconv -f GB18030" in caught.value.fix
+
+
+def test_the_lenient_reader_gives_the_good_lines_and_what_is_wrong_with_the_others(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, "metadata.csv", 'a.png,fine\nb.png,"a "big" cat"\nc.png\nd.png,good\na.png,x\n')
+
+    table = read_table(tmp_path, IMAGES, None)
+
+    assert (table.source, table.captions) == ("metadata.csv", {"a.png": "fine", "d.png": "good"})
+    assert [(line.number, line.name) for line in table.bad_lines] == [
+        (2, "b.png"),
+        (3, "c.png"),
+        (5, "a.png"),
+    ]
+    assert table.is_whole
+
+
+def test_sidecars_that_cannot_be_read_are_refused_all_at_once(tmp_path: Path) -> None:
+    (tmp_path / "img01.txt").write_bytes("一只黑色的小狗".encode("gbk"))
+    (tmp_path / "img02.txt").write_bytes(b"a\0b")
+
+    with pytest.raises(InvalidFileError) as caught:
+        read_captions(tmp_path, IMAGES, None)
+
+    assert "2 caption files that cannot be read" in caught.value.what
+    assert "img01.txt is not UTF-8" in caught.value.why
+    assert "img02.txt holds NUL bytes" in caught.value.why
+    assert "iconv" in caught.value.fix
+
+
+def test_a_table_with_semicolons_is_refused_with_a_command_that_converts_it(tmp_path: Path) -> None:
+    path = (
+        write(tmp_path, "metadata.csv", 'img01.jpg;"a ""b""; c"\nimg02.png;一只狗\n')
+        / "metadata.csv"
+    )
+
+    with pytest.raises(InvalidFileError, match="semicolons") as caught:
+        read_captions(tmp_path, IMAGES, None)
+    subprocess.run(caught.value.fix.removeprefix("convert it: "), shell=True, check=True)
+
+    assert read_captions(tmp_path, IMAGES, None) == {
+        "img01.jpg": 'a "b"; c',
+        "img02.png": "一只狗",
+    }
+    assert path.read_bytes().startswith(b"img01.jpg,")
+
+
+def test_a_command_for_utf_16_without_a_mark_converts_it(tmp_path: Path) -> None:
+    (tmp_path / "metadata.csv").write_bytes('img01.jpg,"a cat"\n'.encode("utf-16-be"))
+
+    with pytest.raises(InvalidFileError, match="NUL") as caught:
+        read_captions(tmp_path, IMAGES, None)
+    command = caught.value.fix.removeprefix("convert it: ").replace("utf8.tmp", f"{tmp_path}/x")
+    subprocess.run(command, shell=True, check=True)
+
+    assert read_captions(tmp_path, IMAGES, None) == {"img01.jpg": "a cat"}
+
+
+@given(
+    st.dictionaries(
+        st.from_regex(r"[a-z张]{1,5}\.png", fullmatch=True),
+        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40),
+        min_size=1,
+        max_size=6,
+    ),
+    st.booleans(),
+)
+def test_a_table_written_by_the_csv_module_is_read_as_it_was(
+    captions: dict[str, str], has_header: bool
+) -> None:
+    stream = io.StringIO(newline="")
+    rows = [("file_name", "text"), *captions.items()] if has_header else captions.items()
+    csv.writer(stream, quoting=csv.QUOTE_ALL).writerows(rows)
+    read = Reading("metadata.csv", Path("metadata.csv"))
+
+    read.csv(stream.getvalue())
+
+    assert (read.table, read.bad, read.faults) == (captions, [], {})
 
 
 def test_missing_captions_and_captions_of_nothing_are_all_listed(tmp_path: Path) -> None:

@@ -1,25 +1,48 @@
 """Captions of pictures, from whichever form a dataset uses.
 
 ``metadata.csv`` (with a header or as plain ``img01.jpg,"prompt"`` lines), ``metadata.jsonl``
-(Hugging Face imagefolder), or ``.txt`` files beside the pictures.
+(Hugging Face imagefolder), or ``.txt`` files beside the pictures. ``read_table`` gives what can be
+read and everything that cannot; ``read_captions``, which training uses, wants all of it right.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
+import os
+import shlex
 import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from lorareg.errors import InvalidFileError, NotFoundError, listed
+from lorareg.errors import InvalidFileError, LoraregError, NotFoundError, listed
 from lorareg.registry.files import read_utf8
+from lorareg.trainers.data.caption_rows import BadLine, Reading
 
 CAPTION_FILES = ("metadata.csv", "metadata.jsonl")
-NAME_COLUMNS = ("file_name", "filename", "file", "image", "img", "path")
-TEXT_COLUMNS = ("text", "caption", "prompt", "additional_feature")
+SIDECARS = "txt"
 MAX_CAPTION_FILE = 256_000_000  # bytes
+MAX_SIDECAR = 1_000_000  # bytes
+MARK = "\ufeff"  # byte-order mark
+
+
+@dataclass(frozen=True)
+class CaptionTable:
+    """What the caption files of a dataset say, and what is wrong with them.
+
+    Attributes:
+        source: name of the caption file, or "txt" for sidecars.
+        captions: picture name (NFC) -> caption as written.
+        faults: file name -> why it is refused as a whole.
+        marked: caption files that begin with a byte-order mark, which is dropped.
+        is_whole: whether it was read to its end, so that a caption that is not here is missing.
+    """
+
+    source: str
+    captions: Mapping[str, str]
+    bad_lines: tuple[BadLine, ...] = ()
+    faults: Mapping[str, LoraregError] = field(default_factory=dict)
+    marked: tuple[str, ...] = ()
+    is_whole: bool = True
 
 
 def read_captions(folder: Path, images: Sequence[str], captions: str | None) -> dict[str, str]:
@@ -34,25 +57,50 @@ def read_captions(folder: Path, images: Sequence[str], captions: str | None) -> 
         NotFoundError: the caption file is not there.
         InvalidFileError: not UTF-8, or lines that are no captions; every one is named.
     """
-    chosen = captions or next((name for name in CAPTION_FILES if (folder / name).is_file()), "txt")
-    if chosen == "txt":
-        return _from_sidecars(folder, images)
-    path = folder / chosen
-    if Path(chosen).name != chosen or not path.is_file():
-        raise NotFoundError(
-            f"dataset {folder.name}/ has no {chosen}",
-            why="dataset.captions names a file in the dataset folder",
-            fix=f"use one of {', '.join(CAPTION_FILES)}, or txt for files beside the pictures",
-        )
-    text = read_utf8(path, max_bytes=MAX_CAPTION_FILE)
-    table, problems = _from_jsonl(text) if chosen.endswith(".jsonl") else _from_csv(text)
-    if problems:
+    table = read_table(folder, images, captions)
+    if len(table.faults) == 1:
+        raise next(iter(table.faults.values()))
+    if table.faults:
+        whys = [f"{error.what}; {error.why}" for error in table.faults.values()]
         raise InvalidFileError(
-            f"{folder.name}/{chosen} has {len(problems)} bad line{'s' * (len(problems) > 1)}",
-            why="\n" + listed(problems, limit=100),
+            f"{folder.name}/ has {len(whys)} caption files that cannot be read",
+            why="\n" + listed(whys, limit=100),
+            fix="; ".join(dict.fromkeys(error.fix for error in [*table.faults.values()][:3])),
+        )
+    if bad := table.bad_lines:
+        raise InvalidFileError(
+            f"{folder.name}/{table.source} has {len(bad)} bad line{'s' * (len(bad) > 1)}",
+            why="\n" + listed([f"line {line.number}: {line.why}" for line in bad], limit=100),
             fix='write a line as img01.jpg,"the caption", or as {"file_name": ..., "text": ...}',
         )
-    return table
+    return dict(table.captions)
+
+
+def read_table(folder: Path, images: Sequence[str], captions: str | None) -> CaptionTable:
+    """What can be read of the captions, and all that is wrong; arguments as ``read_captions``."""
+    chosen = captions or default_source(folder)
+    if chosen == SIDECARS:
+        return _from_sidecars(folder, images)
+    path = folder / chosen
+    try:
+        if Path(chosen).name != chosen or not path.is_file():
+            raise NotFoundError(
+                f"dataset {folder.name}/ has no {chosen}",
+                why="dataset.captions names a file in the dataset folder",
+                fix=f"use one of {', '.join(CAPTION_FILES)}, or txt for files beside the pictures",
+            )
+        text, marked = read_text(path, MAX_CAPTION_FILE)
+    except (NotFoundError, InvalidFileError) as error:
+        return CaptionTable(chosen, {}, faults={chosen: error}, is_whole=False)
+    read = Reading(chosen, path)
+    (read.jsonl if chosen.endswith(".jsonl") else read.csv)(text)
+    marks = (chosen,) if marked else ()
+    return CaptionTable(chosen, read.table, tuple(read.bad), read.faults, marks, read.is_whole)
+
+
+def default_source(folder: Path) -> str:
+    """The caption file that is taken where none is named."""
+    return next((name for name in CAPTION_FILES if (folder / name).is_file()), SIDECARS)
 
 
 def on_disk(folder: Path, name: str) -> Path:
@@ -61,78 +109,61 @@ def on_disk(folder: Path, name: str) -> Path:
     return path if path.exists() else folder / unicodedata.normalize("NFD", name)
 
 
-def _from_sidecars(folder: Path, images: Sequence[str]) -> dict[str, str]:
-    sidecars = {name: on_disk(folder, str(Path(name).with_suffix(".txt"))) for name in images}
-    return {
-        name: read_utf8(path, max_bytes=1_000_000)
-        for name, path in sidecars.items()
-        if path.is_file()
-    }
+def read_text(path: Path, max_bytes: int) -> tuple[str, bool]:
+    """The text of a caption file, and whether a byte-order mark was dropped from it.
+
+    Raises:
+        InvalidFileError: as ``read_utf8``; or every other byte is NUL, as in UTF-16.
+    """
+    with path.open("rb") as stream:
+        marked = stream.read(3) == MARK.encode()
+    text = read_utf8(path, max_bytes=max_bytes)
+    if 4 * text.count("\0") > len(text):
+        name, order = shlex.quote(str(path)), "BE" if text.startswith("\0") else "LE"
+        raise InvalidFileError(
+            f"{path.name} is full of NUL bytes",
+            why="it reads as UTF-16 without a byte-order mark; lorareg files are UTF-8",
+            fix=f"convert it: iconv -f UTF-16{order} -t UTF-8 {name} > utf8.tmp"
+            f" && mv utf8.tmp {name}",
+        )
+    return text, marked
 
 
-def _from_jsonl(text: str) -> tuple[dict[str, str], list[str]]:
-    table: dict[str, str] = {}
-    problems = []
-    # Not splitlines: a JSON string may hold U+2028 and other line ends of Unicode as they are.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
+def _from_sidecars(folder: Path, images: Sequence[str]) -> CaptionTable:
+    captions: dict[str, str] = {}
+    faults: dict[str, LoraregError] = {}
+    for name, path in sidecars(folder, images).items():
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            problems.append(f"line {number}: not JSON ({error})")
-            continue
-        name = _first(row, NAME_COLUMNS) if isinstance(row, dict) else None
-        caption = _first(row, TEXT_COLUMNS) if isinstance(row, dict) else None
-        if name is None or caption is None:
-            problems.append(f"line {number}: needs file_name and text")
-        else:
-            _add(table, problems, number, (name, caption))
-    return table, problems
-
-
-def _from_csv(text: str) -> tuple[dict[str, str], list[str]]:
-    table: dict[str, str] = {}
-    problems: list[str] = []
-    reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
-    columns: tuple[int, int] | None = None
-    width = 2
-    try:
-        for row in reader:
-            if not any(cell.strip() for cell in row):
-                continue
-            if columns is None:
-                columns, is_header = _columns(row)
-                if is_header:
-                    width = len(row)
-                    continue
-            if len(row) != width:
-                problems.append(
-                    f"line {reader.line_num}: {len(row)} columns; put the caption in double quotes"
+            text = read_utf8(path, max_bytes=MAX_SIDECAR)
+            if "\0" in text:
+                raise InvalidFileError(
+                    f"{path.name} holds NUL bytes",
+                    why="no text in UTF-8 has them; it may be UTF-16, or no text at all",
+                    fix="save it as UTF-8 in the program that made it",
                 )
-                continue
-            _add(table, problems, reader.line_num, (row[columns[0]], row[columns[1]]))
-    except csv.Error as error:
-        problems.append(f"line {reader.line_num}: {error}")
-    return table, problems
+            captions[name] = text
+        except InvalidFileError as error:
+            faults[sidecar_name(name)] = error
+    return CaptionTable(SIDECARS, captions, faults=faults)
 
 
-def _columns(first: Sequence[str]) -> tuple[tuple[int, int], bool]:
-    """Which columns hold name and caption, and whether this row is a header."""
-    names = [cell.strip().lower() for cell in first]
-    name = next((names.index(n) for n in NAME_COLUMNS if n in names), None)
-    text = next((names.index(n) for n in TEXT_COLUMNS if n in names), None)
-    if name is None or text is None:
-        return (0, 1), False
-    return (name, text), True
+def sidecar_name(image: str) -> str:
+    """Name of the text file beside a picture."""
+    return f"{os.path.splitext(image)[0]}.txt"
 
 
-def _add(table: dict[str, str], problems: list[str], line: int, row: tuple[str, str]) -> None:
-    name = unicodedata.normalize("NFC", row[0].strip()).replace("\\", "/").removeprefix("./")
-    if name in table:
-        problems.append(f"line {line}: {name} has a caption already")
-    table.setdefault(name, row[1])
+def sidecars(folder: Path, images: Sequence[str]) -> dict[str, Path]:
+    """Picture -> its ``.txt`` file, of those that have one.
 
-
-def _first(row: Mapping[str, object], names: Sequence[str]) -> str | None:
-    return next((v for n in names if isinstance(v := row.get(n), str)), None)
+    Folders are listed, not asked for each name: 10,000 questions take 0.2 s.
+    """
+    beside = {name: sidecar_name(name) for name in images}
+    found: dict[str, Path] = {}
+    for parent in {os.path.dirname(name) for name in images}:
+        place = on_disk(folder, parent)
+        with os.scandir(place) as entries:
+            for entry in entries:
+                if entry.name.endswith(".txt") and entry.is_file():
+                    name = unicodedata.normalize("NFC", entry.name)
+                    found[f"{parent}/{name}" if parent else name] = place / entry.name
+    return {name: found[text] for name, text in beside.items() if text in found}
