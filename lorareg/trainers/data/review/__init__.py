@@ -1,0 +1,1 @@
+"""A local web page on which a person reviews captions."""
