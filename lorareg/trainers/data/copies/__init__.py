@@ -1,0 +1,1 @@
+"""Copies of pictures made fit for training; the originals stay as they are."""
