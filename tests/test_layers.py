@@ -21,7 +21,7 @@ ABOVE = {
 }
 HEAVY = {
     "torch", "diffusers", "transformers", "peft", "accelerate", "dvc", "git", "matplotlib",
-    "huggingface_hub", "tensorboard", "gguf", "PIL",
+    "huggingface_hub", "tensorboard", "gguf", "PIL", "cv2", "onnxruntime", "ray",
 }  # fmt: skip
 LIGHT = [
     file

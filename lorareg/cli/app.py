@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lorareg import __version__
-from lorareg.cli import compose, demo, doctor, look, registry, reproduce, share, train
+from lorareg.cli import compose, data, demo, doctor, look, registry, reproduce, share, train
 from lorareg.cli.root import Root, out
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ def root(
 
 app.command()(registry.init)
 app.command()(registry.new)
+app.add_typer(data.data, name="data")
 app.command()(train.train)
 app.command()(look.status)
 app.command("list")(look.list_assets)

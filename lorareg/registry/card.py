@@ -5,6 +5,10 @@ Source of the front matter: https://huggingface.co/docs/hub/model-cards.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from lorareg.registry import datacard
 from lorareg.registry.base import public_name
 from lorareg.registry.files import write_atomically
 from lorareg.registry.lock import Lock
@@ -14,12 +18,22 @@ from lorareg.registry.workspace import AssetFolder
 GENERATED = "<!-- written by lorareg from manifest.yaml and lock.json; edit those -->"
 
 
-def write(folder: AssetFolder, manifest: ImageManifest | TextManifest, lock: Lock) -> None:
-    """Regenerate the card."""
-    write_atomically(folder.card, text(folder, manifest, lock))
+def write(
+    folder: AssetFolder,
+    manifest: ImageManifest | TextManifest,
+    lock: Lock,
+    statistics: Mapping[str, Any],
+) -> None:
+    """Regenerate the card; ``statistics`` are those of ``dataset.json``."""
+    write_atomically(folder.card, text(folder, manifest, lock, statistics))
 
 
-def text(folder: AssetFolder, manifest: ImageManifest | TextManifest, lock: Lock) -> str:
+def text(
+    folder: AssetFolder,
+    manifest: ImageManifest | TextManifest,
+    lock: Lock,
+    statistics: Mapping[str, Any],
+) -> str:
     """The card as Markdown with the Hub's YAML front matter."""
     title = " · ".join(manifest.title.values()) or str(manifest.id)
     parts = [_front_matter(manifest), GENERATED, "", f"# {title}", ""]
@@ -29,6 +43,7 @@ def text(folder: AssetFolder, manifest: ImageManifest | TextManifest, lock: Lock
         parts += ["![base and adapter, same prompts and seeds](preview.png)", ""]
     parts += _facts(manifest, lock)
     parts += _replies(lock)
+    parts += _dataset(folder, statistics)
     parts += _sources(manifest)
     return "\n".join(parts).rstrip() + "\n"
 
@@ -87,6 +102,13 @@ def _replies(lock: Lock) -> list[str]:
         for reply in lock.result.replies
     ]
     return ["## Samples", "", "| prompt | base | adapter |", "| --- | --- | --- |", *rows, ""]
+
+
+def _dataset(folder: AssetFolder, statistics: Mapping[str, Any]) -> list[str]:
+    if not statistics:
+        return []
+    sheet = ["![what it was trained on](dataset.png)", ""] if folder.sheet.is_file() else []
+    return ["## Dataset", "", *sheet, *datacard.markdown(statistics)]
 
 
 def _sources(manifest: ImageManifest | TextManifest) -> list[str]:

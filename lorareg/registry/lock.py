@@ -49,10 +49,14 @@ class DatasetInput(Strict):
 
 
 class DatasetIndex(Strict):
-    """``dataset.json``: file -> digest, and record -> digest of its caption or dialogue."""
+    """``dataset.json``: file -> digest, and record -> digest of its caption or dialogue.
+
+    ``statistics`` is for the card: how many, how large, how long.
+    """
 
     files: dict[str, Digest]
     records: dict[str, Digest]
+    statistics: dict[str, Any] = {}
 
 
 class ConfigInput(Strict):

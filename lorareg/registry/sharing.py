@@ -149,7 +149,9 @@ def _commit_paths(workspace: Workspace, assets: Sequence[AssetId]) -> list[Path]
         paths.append(workspace.folder(asset).path)
         if asset.kind != RECIPE:
             data = workspace.dataset(workspace.load_manifest(asset))
-            paths += [pointer_path(data), data.parent / ".gitignore"]
+            # A single file's record of redaction lies beside it; a folder holds its own.
+            record = data.with_suffix(".redaction.json")
+            paths += [pointer_path(data), data.parent / ".gitignore", record]
     paths += [workspace.root / name for name in TOP_FILES]
     return [path for path in dict.fromkeys(paths) if path.exists()]
 

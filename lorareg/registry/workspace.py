@@ -73,6 +73,11 @@ class AssetFolder:
         """One picture of what the adapter does."""
         return self.path / "preview.png"
 
+    @property
+    def sheet(self) -> Path:
+        """One picture of what it was trained on."""
+        return self.path / "dataset.png"
+
 
 class Workspace:
     """One registry.

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ PLAIN_ATTENTION_TOKENS = 512
 ABANDONED_SECONDS = 3600  # an unfinished folder this old belongs to a process that was killed
 
 
+@lru_cache(maxsize=1)  # the check of the data reads it, then the training does
 def load_tokenizer(base: ResolvedBase) -> Any:
     """The base's own tokenizer.
 

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from lorareg.errors import InvalidFileError, listed
+from lorareg.errors import InvalidFileError, TrainingError, listed
 from lorareg.registry import base, dataset, lock
 from lorareg.registry.base import ResolvedBase
 from lorareg.registry.dataset import Listing
 from lorareg.registry.manifest import ImageManifest, Manifest, TextManifest
 from lorareg.registry.workspace import Workspace
-from lorareg.trainers.data import dialogues, images
+from lorareg.trainers.data import dialogues
+from lorareg.trainers.data.check import run
+from lorareg.trainers.data.check.findings import ordered
+from lorareg.trainers.data.check.report import Report
+from lorareg.trainers.data.check.wishes import Wishes
 from lorareg.trainers.data.records import of_dialogues, of_pictures, read_pictures
+from lorareg.trainers.data.redact.record import is_redacted
 from lorareg.trainers.tasks.base import Task
 
 Stage = Callable[[str, int, int], None]
@@ -24,6 +30,7 @@ class Prepared:
 
     Attributes:
         records: record id -> digest of its caption or dialogue.
+        report: what the check of the dataset said; no errors.
         inputs: as the lock will hold them.
     """
 
@@ -32,19 +39,18 @@ class Prepared:
     listing: Listing
     task: Task
     records: Mapping[str, str]
+    report: Report
     inputs: lock.Inputs
 
 
 class BrokenPicturesError(InvalidFileError):
-    """Pictures that cannot be decoded; ``names`` can be quarantined."""
+    """Pictures that cannot be decoded, perhaps among other problems; ``names`` can be skipped."""
 
-    def __init__(self, folder: str, problems: Sequence[str]) -> None:
+    def __init__(self, what: str, why: str, names: Sequence[str]) -> None:
         super().__init__(
-            f"dataset {folder}/ has {len(problems)} broken pictures",
-            why="\n" + listed(problems, limit=100),
-            fix="replace them, or leave them out: lorareg train --skip-broken",
+            what, why=why, fix="replace them, or leave them out: lorareg train --skip-broken"
         )
-        self.names = [problem.partition(": ")[0] for problem in problems]
+        self.names = names
 
 
 def prepare(workspace: Workspace, manifest: ImageManifest | TextManifest, stage: Stage) -> Prepared:
@@ -56,6 +62,11 @@ def prepare(workspace: Workspace, manifest: ImageManifest | TextManifest, stage:
     found = resolve_base(workspace, manifest)
     folder = workspace.dataset(manifest)
     listing = dataset.scan(folder, workspace.digests)
+    refuse_personal_data(manifest, folder, listing)
+    report = run.of_manifest(
+        workspace, manifest.dataset.path, listing, Wishes.of(manifest, found), stage
+    )
+    _refuse_errors(report)
     task, records = _task(workspace, manifest, found, listing, stage)
     inputs = lock.Inputs(
         base=lock.BaseInput(
@@ -72,7 +83,7 @@ def prepare(workspace: Workspace, manifest: ImageManifest | TextManifest, stage:
         trainer=lock.TRAINER,
         chat_template=_template(task),
     )
-    return Prepared(manifest, found, listing, task, records, inputs)
+    return Prepared(manifest, found, listing, task, records, report, inputs)
 
 
 def resolve_base(workspace: Workspace, manifest: Manifest) -> ResolvedBase:
@@ -98,30 +109,44 @@ def _task(
     from lorareg.trainers.tasks.image import ImageTask
 
     pictures = read_pictures(folder, manifest, listing)
-    _check_pictures(folder.name, pictures, manifest.train.resolution, stage)
     task = ImageTask(found, pictures, manifest.train, manifest.sample, workspace.digests, stage)
     return task, of_pictures(pictures)
 
 
-def _check_pictures(
-    folder: str, pictures: Sequence[images.ImageRecord], resolution: int, stage: Stage
+def refuse_personal_data(
+    manifest: ImageManifest | TextManifest, folder: Path, listing: Listing
 ) -> None:
-    done = 0
+    """Stop where a dataset is marked as personal, and is neither redacted nor waived by an owner.
 
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        stage("checking pictures", done, len(pictures))
+    Raises:
+        TrainingError: it is.
+    """
+    chosen = manifest.dataset
+    if not chosen.contains_personal_data or chosen.waiver:
+        return
+    text = isinstance(manifest, TextManifest)
+    if text and is_redacted(folder, listing.files):
+        return
+    redact = f"lorareg data redact {manifest.id} --out data/redacted.jsonl, or " if text else ""
+    raise TrainingError(
+        f"{manifest.id}: dataset {chosen.path} contains personal data",
+        why="dataset.contains_personal_data is true, and no owner has waived it",
+        fix=f"{redact}dataset.waiver: {{by: OWNER, reason: ...}} in manifest.yaml",
+    )
 
-    broken, small = images.check_pictures(pictures, resolution, advance)
+
+def _refuse_errors(report: Report) -> None:
+    errors = ordered(report.errors)
+    if not errors:
+        return
+    what = f"dataset {report.dataset} has {len(errors)} problem{'s' * (len(errors) > 1)}"
+    lines = [f"{', '.join(f.files[:3]) or report.dataset}: {f.why}" for f in errors]
+    why = "\n" + listed(lines, limit=100)
+    broken = [name for finding in errors if finding.code == "broken" for name in finding.files]
     if broken:
-        raise BrokenPicturesError(folder, broken)
-    if small:
-        raise InvalidFileError(
-            f"dataset {folder}/ has {len(small)} pictures below the minimum side",
-            why="they would have to be enlarged:\n" + listed(small, limit=100),
-            fix=f"replace them, or lower train.resolution (it is {resolution})",
-        )
+        raise BrokenPicturesError(what, why, broken)
+    fixes = dict.fromkeys(finding.fix for finding in errors)
+    raise InvalidFileError(what, why=why, fix="; ".join(fixes))
 
 
 def _template(task: Task) -> dict[str, str] | None:

@@ -21,6 +21,8 @@ from lorareg.registry.manifest import ImageManifest, TextManifest
 from lorareg.registry.workspace import AssetFolder, Workspace
 from lorareg.trainers import inject, runtime
 from lorareg.trainers.changes import fingerprint_now
+from lorareg.trainers.data.caption_files import on_disk
+from lorareg.trainers.data.check import sheet
 from lorareg.trainers.loop import Loop, Watcher
 from lorareg.trainers.prepare import Prepared, prepare
 from lorareg.trainers.quiet import quiet_libraries
@@ -85,6 +87,8 @@ def train(workspace: Workspace, asset: AssetId, options: Options, watcher: Watch
     if known and done and not options.anew and workspace.weights_match(folder, known):
         return Outcome(asset, known, trained=False, run=None)
     prepared = prepare(workspace, manifest, watcher.stage)
+    if warned := prepared.report.warned:
+        watcher.note(f"{prepared.report.dataset}: {warned} (lorareg data check {asset})")
     run = workspace.runs(asset) / fingerprint.partition(":")[2][:16]
     with _exclusive(run, asset), stop_on_signals() as stop:
         if options.restart or (options.force and done):
@@ -179,13 +183,25 @@ def _publish(
         outputs={path.name: lock.output(path) for path in files},
         result=made.result,
     )
-    card.write(folder, manifest, written)
-    lock.save(
-        folder.dataset,
-        {"files": dict(prepared.listing.files), "records": dict(prepared.records)},
-    )
+    _draw_dataset(workspace, folder, prepared)
+    card.write(folder, manifest, written, prepared.report.statistics)
+    index = {
+        "files": dict(prepared.listing.files),
+        "records": dict(prepared.records),
+        "statistics": dict(prepared.report.statistics),
+    }
+    lock.save(folder.dataset, index)
     lock.save(folder.lock, written)
     return written
+
+
+def _draw_dataset(workspace: Workspace, folder: AssetFolder, prepared: Prepared) -> None:
+    """A contact sheet of the pictures, unless only some may see them: git shows it to all."""
+    names = [name for name in prepared.listing.images if name in prepared.records]
+    folder.sheet.unlink(missing_ok=True)
+    if names and prepared.manifest.visibility != "private":
+        data = workspace.dataset(prepared.manifest)
+        sheet.draw([on_disk(data, name) for name in names], folder.sheet)
 
 
 def write_weights(

@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -244,3 +245,35 @@ def test_a_difference_names_files(folder: Path) -> None:
     assert found.sentences() == ["a.png changed", "sub/b.JPG removed", "new.png added"]
     assert found
     assert not difference(before, before)
+
+
+@pytest.fixture
+def _as_nobody() -> Iterator[None]:
+    """Root may read everything, so a test as root gives that up for its duration."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    yield
+    os.seteuid(0)
+
+
+@pytest.mark.parametrize(("closed", "refused"), [("sub", "folder sub/"), ("a.png", "a.png")])
+def test_what_may_not_be_read_is_named(
+    folder: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch,
+    closed: str, refused: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(folder)  # from here on, nothing above it has to be readable
+    folder.chmod(0o755)
+    (folder / closed).chmod(0)
+    request.getfixturevalue("_as_nobody")
+
+    with pytest.raises(InvalidFileError, match=f"cannot (list|read) {refused}"):
+        scan(Path("."), NO_CACHE)
+
+
+def test_a_link_to_itself_is_a_link_to_nothing(folder: Path) -> None:
+    (folder / "round.png").symlink_to("round.png")
+    (folder / "round").symlink_to("round")
+
+    assert refusal(folder) == "\n  - 'round.png': it is a link to nothing"

@@ -6,13 +6,14 @@ The folder is read and never written to.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from lorareg.errors import InvalidFileError, NotFoundError, listed
 from lorareg.registry.dataset import IMAGES
@@ -20,6 +21,15 @@ from lorareg.trainers.data.caption_files import on_disk, read_captions
 
 # What the endings promise. The decoders of other formats stay shut: EPS starts Ghostscript.
 FORMATS = ("JPEG", "PNG", "WEBP")
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @dataclass(frozen=True)
@@ -77,21 +87,54 @@ def load_image(path: Path) -> Image.Image:
     Raises:
         InvalidFileError: truncated, not a picture, or a decompression bomb.
     """
+    with opened(path) as image:
+        return as_seen(image)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[ImageFile.ImageFile]:
+    """A picture's file, its header read; what cannot be decoded in the block is refused.
+
+    Raises:
+        InvalidFileError: truncated, not a picture, or a decompression bomb.
+    """
     try:
         with Image.open(path, formats=FORMATS) as image:
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I"):
-                return _eight_bit(upright).convert("RGB")
-            if upright.has_transparency_data:
-                canvas = Image.new("RGBA", upright.size, "white")
-                canvas.alpha_composite(upright.convert("RGBA"))
-                upright = canvas
-            return upright.convert("RGB")
+            yield image
     except UnidentifiedImageError as error:
         why = "it is no JPEG, PNG or WebP picture, whatever its name says"
         raise InvalidFileError(f"{path.name} cannot be decoded", why=why) from error
     except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
-        raise InvalidFileError(f"{path.name} cannot be decoded", why=str(error)) from error
+        why = getattr(error, "strerror", None) or str(error)  # an OSError's words name the path
+        raise InvalidFileError(f"{path.name} cannot be decoded", why=why) from error
+
+
+def as_seen(image: Image.Image) -> Image.Image:
+    """Decode an opened picture, turn it upright, and lay it over white."""
+    upright = turned(image)
+    if upright.mode.startswith("I"):
+        return _eight_bit(upright).convert("RGB")
+    if upright.has_transparency_data:
+        canvas = Image.new("RGBA", upright.size, "white")
+        canvas.alpha_composite(upright.convert("RGBA"))
+        upright = canvas
+    return upright if upright.mode == "RGB" else upright.convert("RGB")
+
+
+def turned(image: Image.Image) -> Image.Image:
+    """Decode an opened picture and turn it upright by its EXIF orientation.
+
+    ``ImageOps.exif_transpose`` also writes the metadata anew, and fails where they are damaged.
+    """
+    image.load()
+    method = UPRIGHT.get(orientation(image))
+    return image if method is None else image.transpose(method)
+
+
+def orientation(image: Image.Image) -> int:
+    """EXIF's number for how a picture lies, 1 is upright; what is no number counts as 1."""
+    value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return value if isinstance(value, int) else 1
 
 
 def check_pictures(

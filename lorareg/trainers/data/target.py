@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lorareg.errors import LoraregError, NotFoundError
 from lorareg.registry.ids import Ref
-from lorareg.registry.manifest import ImageManifest, TextManifest
 from lorareg.registry.workspace import Workspace
+
+if TYPE_CHECKING:
+    from lorareg.registry.manifest import ImageManifest, TextManifest
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ class Finding:
     """One problem of one file or of a few that share it.
 
     Attributes:
-        code: the kind of problem, a slug: "near-duplicate". Findings of one code are shown together.
+        code: the kind of problem, a slug: "near-duplicate"; those of one code are shown together.
         severity: "error": training refuses; "warning": it trains, and the result will suffer;
             "note": worth knowing, nothing to mend.
         files: names within the dataset; rows as "train.jsonl:12". Empty: the dataset as a whole.

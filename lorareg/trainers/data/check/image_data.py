@@ -1,0 +1,101 @@
+"""Checking a dataset of pictures: what was measured, what is written, and both in numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lorareg.errors import LoraregError
+from lorareg.registry.dataset import Listing
+from lorareg.trainers.data.caption_files import on_disk
+from lorareg.trainers.data.check import captions, pictures, probes, statistics
+from lorareg.trainers.data.check.findings import Finding
+from lorareg.trainers.data.check.report import Report
+from lorareg.trainers.data.check.tokens import TokenCounter, uncounted
+from lorareg.trainers.data.check.wishes import Wishes
+from lorareg.trainers.data.vocabulary.schema import Vocabulary
+
+if TYPE_CHECKING:
+    from lorareg.trainers.data.check.run import Place, Stage
+
+
+def check(place: Place, listing: Listing, wishes: Wishes, stage: Stage) -> Report:
+    """Every finding on pictures and captions, the use of the vocabulary, and statistics."""
+    names = [name for name in listing.images if name not in wishes.skip]
+    facts, broken = probes.probe_all(
+        {name: on_disk(place.path, name) for name in names},
+        listing.files,
+        place.cache / "pictures.sqlite",
+        _Counted(stage, len(names)),
+    )
+    seen = pictures.findings(
+        facts,
+        broken,
+        {name: listing.files[name] for name in names},
+        resolution=wishes.resolution,
+        kind=wishes.kind,
+        held_out=wishes.held_out(names),
+    )
+    counter, notes = _counter(place, wishes)
+    vocabulary, wrong = _vocabulary(place.path, wishes)
+    said = captions.check(
+        place.path,
+        names,
+        captions=wishes.captions,
+        skip=wishes.skip,
+        trigger=wishes.trigger,
+        counter=counter,
+        vocabulary=vocabulary,
+    )
+    return Report(
+        dataset=place.name,
+        task=wishes.task,
+        records=len(names),
+        findings=[*seen, *said.findings, *notes, *wrong],
+        statistics=statistics.of_pictures(
+            {name: (fact.width, fact.height) for name, fact in facts.items()},
+            said.captions,
+            said.tokens or None,
+            _removed(place.path),
+        ),
+        coverage=[use.document() for use in said.coverage],
+    )
+
+
+class _Counted:
+    """Turns "so many more" into "so many of all"."""
+
+    def __init__(self, stage: Stage, total: int) -> None:
+        self._stage, self._total, self._done = stage, total, 0
+
+    def __call__(self, count: int) -> None:
+        self._done += count
+        self._stage("checking pictures", self._done, self._total)
+
+
+def _counter(place: Place, wishes: Wishes) -> tuple[TokenCounter | None, list[Finding]]:
+    if wishes.base is None:
+        return None, []
+    try:
+        return TokenCounter.of(wishes.base, place.cache / "tokens.sqlite"), []
+    except LoraregError as error:
+        return None, [uncounted(error)]
+
+
+def _vocabulary(folder: Path, wishes: Wishes) -> tuple[Vocabulary | None, list[Finding]]:
+    try:
+        return Vocabulary.of(folder, wishes.vocabulary), []
+    except LoraregError as error:
+        why = f"{error.what} {error.why}"
+        return None, [Finding("vocabulary-file", "error", (), why, error.fix)]
+
+
+def _removed(folder: Path) -> int | None:
+    """Duplicates that ``data prepare`` left out of this folder."""
+    from lorareg.trainers.data.copies import provenance
+
+    try:
+        known = provenance.load(folder)
+    except LoraregError:
+        return None  # whoever prepares into this folder again is told
+    return known.duplicates_removed if known else None

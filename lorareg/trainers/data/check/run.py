@@ -1,0 +1,164 @@
+"""One entry to every check of a dataset: for ``lorareg data check``, and for ``train``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lorareg.errors import LoraregError
+from lorareg.registry import base as bases
+from lorareg.registry import builtin, dataset
+from lorareg.registry.base import ResolvedBase
+from lorareg.registry.dataset import Listing
+from lorareg.registry.digest import DigestCache, of_file, of_json
+from lorareg.registry.manifest import Base
+from lorareg.registry.workspace import Workspace
+from lorareg.trainers.data.check import report
+from lorareg.trainers.data.check.findings import Finding
+from lorareg.trainers.data.check.report import Report
+from lorareg.trainers.data.check.wishes import Wishes
+from lorareg.trainers.data.redact.record import RULES
+from lorareg.trainers.data.target import Target
+
+CHECK = "1"
+"""Version of the checks: raised when an unchanged dataset would get another report."""
+# Not in the dataset's digest, but read by the check.
+ASIDE = frozenset({".yaml", ".json"})
+UNREAD = frozenset({".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jxl", ".tif", ".tiff"})
+
+Stage = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a dataset is, and where its digests and measures are remembered.
+
+    Attributes:
+        path: folder or .jsonl file.
+        name: as messages call it.
+        cache: folder of the registry's cache, or of the user's.
+    """
+
+    path: Path
+    name: str
+    cache: Path
+
+    @property
+    def digests(self) -> DigestCache:
+        """As ``Workspace.digests``."""
+        return DigestCache(self.cache / "digests.sqlite")
+
+
+def check(
+    target: Target,
+    *,
+    resolution: int | None,
+    base: str | None,
+    trigger: str | None,
+    stage: Stage,
+) -> Report:
+    """Find every problem of a dataset.
+
+    Args:
+        target: what the command line named.
+        resolution: pixels; as the next two, instead of the manifest's or of a folder's default.
+        base: whose tokenizer counts.
+        trigger: word that every caption should have.
+        stage: told how far it is.
+
+    Raises:
+        LoraregError: there is nothing to check, or names that cannot be used.
+    """
+    cache = target.workspace.cache if target.workspace else builtin.cache_folder() / "checks"
+    place = Place(target.path, target.name, cache)
+    listing = dataset.scan(place.path, place.digests)
+    wishes, notes = _wishes(target, listing, base, place.digests)
+    if resolution is not None:
+        wishes = replace(wishes, resolution=resolution)
+    if trigger is not None:
+        wishes = replace(wishes, trigger=trigger)
+    found = examine(place, listing, wishes, stage)
+    return replace(found, findings=[*found.findings, *notes])
+
+
+def examine(place: Place, listing: Listing, wishes: Wishes, stage: Stage) -> Report:
+    """Check what is listed, or recall the report on the same bytes and wishes."""
+    aside = _aside(place.path)
+    asked = [CHECK, RULES, listing.digest, sorted(aside.items()), wishes.document()]
+    path = place.cache / "checks" / f"{of_json(asked).partition(':')[2]}.json"
+    if known := report.recall(path, place.name):
+        return known
+    found = _examined(place, listing, wishes, stage)
+    unread = [Finding("unread", "warning", (n,), *_unread(n)) for n in sorted(aside)]
+    found = replace(found, findings=[*found.findings, *(f for f in unread if f.why)])
+    report.remember(path, found)
+    return found
+
+
+def _examined(place: Place, listing: Listing, wishes: Wishes, stage: Stage) -> Report:
+    """Each task's checks load only what they need."""
+    if wishes.task == "text-to-image":
+        from lorareg.trainers.data.check import image_data
+
+        return image_data.check(place, listing, wishes, stage)
+    from lorareg.trainers.data.check import text_data
+
+    return text_data.check(place, listing, wishes, stage)
+
+
+def _wishes(
+    target: Target, listing: Listing, base: str | None, digests: DigestCache
+) -> tuple[Wishes, list[Finding]]:
+    """What is expected, and a note if the base cannot be had without a network."""
+    root = target.workspace.root if target.workspace else Path.cwd()
+    if target.manifest is None:
+        wishes = Wishes("text-to-image" if listing.images else "text-generation")
+        chosen = Base(model=base) if base else None
+    else:
+        wishes = Wishes.of(target.manifest, None)
+        chosen = Base(model=base) if base else target.manifest.base
+    if chosen is None:
+        return wishes, []
+    try:
+        found: ResolvedBase = bases.resolve(chosen, wishes.task, root, digests, fetch=False)
+    except LoraregError as error:
+        if base:
+            raise
+        why = f"nothing is counted in tokens: {error.what}"
+        return wishes, [Finding("no-base", "note", (), why, error.fix)]
+    return replace(wishes, base=found), []
+
+
+def of_manifest(
+    workspace: Workspace, name: str, listing: Listing, wishes: Wishes, stage: Stage
+) -> Report:
+    """Check the dataset of an adapter that is about to be trained."""
+    place = Place(workspace.root / name, name, workspace.cache)
+    return examine(place, listing, wishes, stage)
+
+
+def _aside(path: Path) -> Mapping[str, str]:
+    """Files beside those that count: name -> digest, or "" where only the name matters."""
+    return dict(_files_aside(path)) if path.is_dir() else {}
+
+
+def _files_aside(top: Path) -> Iterator[tuple[str, str]]:
+    for parent, folders, names in os.walk(top):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            suffix = os.path.splitext(name)[1].lower()
+            if name.startswith(".") or suffix not in ASIDE | UNREAD:
+                continue
+            path = Path(parent, name)
+            shown = path.relative_to(top).as_posix()
+            yield shown, of_file(path) if suffix in ASIDE and path.is_file() else ""
+
+
+def _unread(name: str) -> tuple[str, str]:
+    """Why a picture is passed by, and what to do; ("", "") for what is no picture."""
+    suffix = Path(name).suffix.lower()
+    if suffix not in UNREAD:
+        return "", ""
+    return f"{suffix} pictures are not read", "convert them to .png or .jpg, or remove them"

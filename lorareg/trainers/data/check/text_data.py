@@ -1,0 +1,48 @@
+"""Checking a dataset of dialogues with the base's own tokenizer and chat template."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lorareg.errors import LoraregError
+from lorareg.registry.dataset import Listing
+from lorareg.trainers.data.check import lengths, rows, statistics
+from lorareg.trainers.data.check.findings import Finding
+from lorareg.trainers.data.check.lengths import Encode
+from lorareg.trainers.data.check.report import Report
+from lorareg.trainers.data.check.wishes import Wishes
+
+if TYPE_CHECKING:
+    from lorareg.trainers.data.check.run import Place, Stage
+
+
+def check(place: Place, listing: Listing, wishes: Wishes, stage: Stage) -> Report:
+    """Every finding on rows and turns, and statistics."""
+    encode, notes = _encode(place, wishes)
+    found = rows.check(
+        place.path,
+        encode=encode,
+        max_length=wishes.max_length,
+        held_out=wishes.held_out,
+        stage=stage,
+    )
+    return Report(
+        dataset=place.name,
+        task=wishes.task,
+        records=len(found.records),
+        findings=[*found.findings, *notes],
+        statistics=statistics.of_dialogues(
+            list(found.tokens.values()), list(found.answers.values())
+        ),
+    )
+
+
+def _encode(place: Place, wishes: Wishes) -> tuple[Encode | None, list[Finding]]:
+    """How the base reads a dialogue; a note if its tokenizer cannot be had."""
+    if wishes.base is None:
+        return None, []
+    try:
+        return lengths.chat(wishes.base, place.cache).rows, []
+    except LoraregError as error:
+        why = f"nothing is counted in tokens: {error.what}; {error.why}"
+        return None, [Finding("uncounted", "note", (), why, error.fix)]

@@ -1,0 +1,79 @@
+"""What is expected of a dataset: from the manifest that uses it, or from the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lorareg.registry.base import ResolvedBase
+from lorareg.registry.manifest import ImageManifest, TextManifest
+from lorareg.registry.training import Training
+
+RESOLUTION = 512
+MAX_LENGTH = 1024
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """The standard a dataset is held to.
+
+    Attributes:
+        resolution: pixels that the shorter side of a picture has at least.
+        kind: of the adapter; a character needs more pictures than a style.
+        captions, skip, vocabulary: as in ``dataset`` of a manifest.
+        max_length: tokens of a dialogue that are kept.
+        training: settings that split the records; None: no split to leak across.
+        base: whose tokenizer counts; None leaves out what needs one.
+    """
+
+    task: Literal["text-to-image", "text-generation"]
+    resolution: int = RESOLUTION
+    kind: str | None = None
+    trigger: str | None = None
+    captions: str | None = None
+    skip: tuple[str, ...] = ()
+    vocabulary: str | None = None
+    max_length: int = MAX_LENGTH
+    training: Training | None = None
+    base: ResolvedBase | None = None
+
+    @classmethod
+    def of(cls, manifest: ImageManifest | TextManifest, base: ResolvedBase | None) -> Wishes:
+        """What a manifest asks for."""
+        return cls(
+            task=manifest.task,
+            resolution=getattr(manifest.train, "resolution", RESOLUTION),
+            kind=manifest.kind,
+            trigger=manifest.trigger,
+            captions=manifest.dataset.captions,
+            skip=manifest.dataset.skip,
+            vocabulary=manifest.dataset.vocabulary,
+            max_length=getattr(manifest.train, "max_length", MAX_LENGTH),
+            training=manifest.train,
+            base=base,
+        )
+
+    def held_out(self, ids: Sequence[str]) -> frozenset[str]:
+        """Records that training will only measure on."""
+        from lorareg.trainers.plan import Plan
+
+        if self.training is None or len(ids) < 2:
+            return frozenset()
+        return frozenset(Plan.of(ids, self.training).held_out)
+
+    def document(self) -> dict[str, Any]:
+        """All of it as JSON: equal documents ask the same."""
+        training = self.training
+        return {
+            "task": self.task,
+            "resolution": self.resolution,
+            "kind": self.kind,
+            "trigger": self.trigger,
+            "captions": self.captions,
+            "skip": sorted(self.skip),
+            "vocabulary": self.vocabulary,
+            "max_length": self.max_length,
+            "split": [training.seed, training.validation.share] if training else None,
+            "base": self.base.digest if self.base else None,
+        }
