@@ -40,6 +40,18 @@ class LoraregError(Exception):
         return "\n".join(lines)
 
 
+    @property
+    def sentence(self) -> str:
+        """What and why in one line, for lists.
+
+        >>> LoraregError("a.yaml has 2 problems", why="\\n  - no b\\n  - no c").sentence
+        'a.yaml has 2 problems: no b; no c'
+        """
+        lines = [line.strip().removeprefix("- ") for line in self.why.splitlines()]
+        why = "; ".join(line for line in lines if line)
+        return f"{self.what}: {why}" if why else self.what
+
+
 class NotFoundError(LoraregError):
     """A reference, file or key that does not exist."""
 

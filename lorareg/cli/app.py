@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from typing import Annotated
 
 import typer
@@ -59,4 +61,9 @@ def main() -> None:
     # OpenMP threads that spin while they wait starve each other on busy cores: a run took nine
     # times as long there. Read when torch loads, so it is set before anything imports torch.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # What a terminal cannot show is escaped, not an error: a GBK console and an emoji, or a file
+    # name that is not UTF-8.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app()

@@ -74,37 +74,45 @@ def caption(
         int | None,
         typer.Option(min=1, help="Ray workers; default: one a GPU, else one a machine."),
     ] = None,
-    review: Annotated[bool, typer.Option(help="Then open the review page.")] = False,
+    review: Annotated[
+        bool, typer.Option(help="Open the review page; without --model, do only that.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Label pictures with a model; what it wrote is marked so that a person can review it.
 
     Captions go into metadata.csv, marks into captions.json, after every batch: a run that was
     stopped goes on where it was. What was written by hand is never overwritten unless told.
+    Exit status 1 if a picture got no caption.
 
     Examples:
+        lorareg data caption character/zhangsan
+
         lorareg data caption character/zhangsan --review
 
         lorareg data caption photos/ --model Qwen/Qwen3-VL-2B-Instruct --trigger zhangsan
 
         lorareg data caption photos/ --model taggers/wd-vit-v3 --merge append
     """
-    with RunWatcher("labelling") as watcher:
-        watcher.note("looking at the dataset")
-        from lorareg.trainers.data.label import run
-        from lorareg.trainers.data.label.captioner import Asking
-        from lorareg.trainers.data.target import resolve
+    from lorareg.trainers.data.target import resolve
 
-        found = resolve(target)
-        asking = Asking(prompt, max_tokens, threshold)
-        order = run.Order(model, asking, merge, trigger, batch_size, executor, workers)
-        report = run.caption(found, order, watcher.stage)
-    _show(found.name, report, json)
+    found, skipped = resolve(target), False
+    if model or not review:
+        with RunWatcher("labelling") as watcher:
+            watcher.note("looking at the dataset")
+            from lorareg.trainers.data.label import run
+            from lorareg.trainers.data.label.captioner import Asking
+
+            asking = Asking(prompt, max_tokens, threshold)
+            order = run.Order(model, asking, merge, trigger, batch_size, executor, workers)
+            report = run.caption(found, order, watcher.stage)
+        _show(found.name, report, json)
+        skipped = bool(report.skipped)
     if review:
         from lorareg.cli.review import open_page
 
         open_page(found)
-    raise typer.Exit(1 if report.skipped else 0)
+    raise typer.Exit(1 if skipped else 0)
 
 
 def _show(name: str, report: Report, json: bool) -> None:

@@ -12,22 +12,17 @@ from lorareg.trainers.data.review.state import Review, Summary
 from lorareg.trainers.data.target import Target
 
 
-def open_page(target: Target, *, port: int = 0, browser: bool = True) -> Summary:
-    """Serve the review page until Ctrl-C.
-
-    Args:
-        target: a folder of pictures.
-        port: to listen on; 0 finds a free one.
-        browser: whether to open it in a browser, where there is a display.
+def open_page(target: Target) -> Summary:
+    """Serve the review page on a free port, and open it where there is a display, until Ctrl-C.
 
     Raises:
-        LoraregError: there is nothing to review, a file is broken, or the port is taken.
+        LoraregError: there is nothing to review, or a file is broken.
     """
     review = Review.open(target)
-    with ReviewServer(review, port) as server:
+    with ReviewServer(review, 0) as server:
         try:
             _announce(target, server)
-            if browser and _has_display():
+            if _has_display():
                 webbrowser.open(server.once)
             server.serve_forever()
         except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Any
 
@@ -20,28 +21,35 @@ class Root(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; with ``--debug`` errors keep their traceback."""
+        wants_json = "--json" in [*ctx._protected_args, *ctx.args]
         try:
             return super().invoke(ctx)
         except LoraregError as error:
             if ctx.params.get("debug"):
                 err.print_exception()
-            show_error(error)
+            show_error(error, as_json=wants_json)
             raise typer.Exit(error.exit_code) from error
         except BrokenPipeError as error:
             sys.stderr.close()
             raise typer.Exit(1) from error
-        except (OSError, RecursionError) as error:
+        except (OSError, RecursionError, UnicodeEncodeError) as error:
             if ctx.params.get("debug"):
                 err.print_exception()
-            show_error(_explained(error))
+            show_error(_explained(error), as_json=wants_json)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
             err.print("[bold red]stopped[/]")
             raise typer.Exit(130) from error
 
 
-def _explained(error: OSError | RecursionError) -> LoraregError:
-    """What the operating system refused, in our three lines."""
+def _explained(error: OSError | RecursionError | UnicodeEncodeError) -> LoraregError:
+    """What the operating system or Python refused, in our three lines."""
+    if isinstance(error, UnicodeEncodeError):
+        return LoraregError(
+            f"text that is not UTF-8: {error.object[max(0, error.start - 20) : error.end]!a}",
+            why="a name or an argument holds bytes of another encoding",
+            fix="rename it, or set the terminal and its locale to UTF-8",
+        )
     if isinstance(error, RecursionError):
         return LoraregError("a file is nested too deeply", fix="mend or remove it")
     reason = error.strerror or str(error)
@@ -54,8 +62,11 @@ def _explained(error: OSError | RecursionError) -> LoraregError:
     )
 
 
-def show_error(error: LoraregError) -> None:
-    """Print what, why and fix."""
+def show_error(error: LoraregError, *, as_json: bool) -> None:
+    """Print what, why and fix for people, and for programs that asked for JSON on stdout."""
+    if as_json:
+        words = {"what": error.what, "why": error.why, "fix": error.fix}
+        sys.stdout.write(json.dumps({"error": words}, indent=2) + "\n")
     err.print("[bold red]error[/]", end=" ")
     err.print(error.what, markup=False)
     if error.why:

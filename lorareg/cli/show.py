@@ -16,8 +16,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 
 
 def as_json(document: Any) -> None:
-    """Print a JSON document."""
-    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+    """Print a JSON document, in ASCII where stdout cannot say everything."""
+    is_utf8 = sys.stdout.encoding.lower().replace("-", "") == "utf8"
+    sys.stdout.write(json.dumps(document, ensure_ascii=not is_utf8, indent=2) + "\n")
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -104,11 +104,11 @@ def _text(workspace: Workspace, wish: Wish, task: str, chosen: Base) -> str:
         f"schema: {manifest.SCHEMA}",
         f"kind: {yamlfile.as_scalar(wish.asset.kind)}",
         f"name: {yamlfile.as_scalar(wish.asset.name)}",
-        f"title: {{en: {json.dumps(wish.asset.name)}}}",
+        f"title: {{en: {_quoted(wish.asset.name)}}}",
         f"task: {task}",
-        f"base: {{model: {json.dumps(chosen.model)}{revision}}}",
-        *([f"trigger: {json.dumps(trigger)}"] if image else []),
-        f"dataset: {{path: {json.dumps(wish.data)}}}",
+        f"base: {{model: {_quoted(chosen.model)}{revision}}}",
+        *([f"trigger: {_quoted(trigger)}"] if image else []),
+        f"dataset: {{path: {_quoted(wish.data)}}}",
         *(_image_lines(workspace, wish, found, trigger) if image else _text_lines(workspace, wish)),
         "owners: []",
         "visibility: team",
@@ -134,7 +134,7 @@ def _image_lines(
         "  scheduler: cosine",
         "  validation: {share: 0.1, patience: 10}",
         "  seed: 42",
-        f"sample: {{prompts: [{json.dumps(trigger)}], guidance: {3.0 if small else 7.0}}}",
+        f"sample: {{prompts: [{_quoted(trigger)}], guidance: {3.0 if small else 7.0}}}",
     ]
 
 
@@ -160,3 +160,8 @@ def _epochs(workspace: Workspace, wish: Wish, batch: int) -> int:
     pictures = len(scan(workspace.root / wish.data, workspace.digests).images)
     steps = STEPS.get(wish.asset.kind, STEPS["character"])
     return max(1, round(steps * batch / max(1, pictures)))
+
+
+def _quoted(text: str) -> str:
+    """Text as YAML reads it back, and as people do: 张三 stays 张三."""
+    return json.dumps(text, ensure_ascii=False)

@@ -43,14 +43,7 @@ groups:
   place: {terms: [red sofa, blue sofa, 红沙发], at_least: 1}
 aliases: {happy: smiling}
 """
-SERVE = """\
-import os
-import sys
-from pathlib import Path
-from lorareg.cli.review import open_page
-from lorareg.trainers.data.target import Target
-open_page(Target(Path(sys.argv[1]), "cats"), browser="BROWSER" in os.environ)
-"""
+DISPLAYS = ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY")
 
 
 @pytest.fixture
@@ -90,9 +83,9 @@ def start(dataset: Path) -> Iterator[Callable[..., Review]]:
     running = []
 
     def run(**variables: str) -> Review:
-        environment = {name: value for name, value in os.environ.items() if name != "BROWSER"}
+        environment = {name: value for name, value in os.environ.items() if name not in DISPLAYS}
         process = subprocess.Popen(
-            [sys.executable, "-c", SERVE, str(dataset)],
+            [sys.executable, "-m", "lorareg", "data", "caption", str(dataset), "--review"],
             stderr=subprocess.PIPE,
             text=True,
             env=environment | variables,
