@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from lorareg.registry.lock import Result
     from lorareg.trainers.run import Outcome
 
+BY_HAND = ("dataset.contains_personal_data", "dataset.waiver")
+
 
 def train(
     ref: OptionalRef = None,
@@ -70,6 +72,12 @@ def _changes(pairs: list[str]) -> dict[str, Any]:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise LoraregError(f"--set {pair!r} is not KEY=VALUE", fix="--set lora.rank=8")
+        if key.startswith(BY_HAND):
+            raise LoraregError(
+                f"--set {key} is refused",
+                why="whether people's data may be trained on is not a switch of a command",
+                fix="let an owner edit manifest.yaml, and review it as any change",
+            )
         changes[key] = yamlfile.scalar(value)
     return changes
 

@@ -11,9 +11,10 @@ from typing import Any
 from lorareg.registry import datacard
 from lorareg.registry.base import public_name
 from lorareg.registry.files import write_atomically
-from lorareg.registry.lock import Lock
+from lorareg.registry.ids import RECIPE, AssetId
+from lorareg.registry.lock import Lock, load_index
 from lorareg.registry.manifest import ImageManifest, TextManifest
-from lorareg.registry.workspace import AssetFolder
+from lorareg.registry.workspace import AssetFolder, Workspace
 
 GENERATED = "<!-- written by lorareg from manifest.yaml and lock.json; edit those -->"
 
@@ -26,6 +27,27 @@ def write(
 ) -> None:
     """Regenerate the card; ``statistics`` are those of ``dataset.json``."""
     write_atomically(folder.card, text(folder, manifest, lock, statistics))
+
+
+def refresh(workspace: Workspace, asset: AssetId) -> None:
+    """Write the card of a trained adapter anew, from its manifest as it is now.
+
+    A contact sheet that was made before the adapter became private goes.
+    """
+    if asset.kind == RECIPE:
+        return
+    folder, known = workspace.folder(asset), workspace.load_lock(asset)
+    if known is None or not folder.card.is_file():
+        return
+    manifest = workspace.load_manifest(asset)
+    if manifest.visibility == "private":
+        folder.sheet.unlink(missing_ok=True)
+    index = (
+        load_index(folder.dataset, known.inputs.dataset.digest).statistics
+        if folder.dataset.is_file()
+        else {}
+    )
+    write(folder, manifest, known, index)
 
 
 def text(

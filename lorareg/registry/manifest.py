@@ -61,7 +61,7 @@ class Waiver(Strict):
     """An owner's word that a dataset with personal data may be trained on as it is."""
 
     by: Person
-    reason: Text
+    reason: Annotated[Text, Field(pattern=r"\S", description="why it may be trained on")]
 
 
 class Dataset(Strict):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorareg.errors import IntegrityError, LoraregError, listed
-from lorareg.registry import digest, lock, pointer
+from lorareg.registry import card, digest, lock, pointer
 from lorareg.registry.header import read_header
 from lorareg.registry.ids import RECIPE, AssetId
 from lorareg.registry.pointer import Pointer, pointer_path
@@ -56,6 +56,7 @@ def push(workspace: Workspace, assets: Sequence[AssetId], say: Say) -> Pushed:
     """
     for asset in assets:
         _refuse_modified(workspace, asset)
+        card.refresh(workspace, asset)
     pointers = [found for asset in assets for found in _track(workspace, asset)]
     paths = _commit_paths(workspace, assets)
     names = ", ".join(str(asset) for asset in assets)

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from lorareg.errors import InvalidFileError, TrainingError, listed
+from lorareg.errors import InvalidFileError, listed
 from lorareg.registry import base, dataset, lock
 from lorareg.registry.base import ResolvedBase
 from lorareg.registry.dataset import Listing
 from lorareg.registry.manifest import ImageManifest, Manifest, TextManifest
 from lorareg.registry.workspace import Workspace
+from lorareg.trainers import personal_data
 from lorareg.trainers.data import dialogues
 from lorareg.trainers.data.check import run
 from lorareg.trainers.data.check.findings import ordered
 from lorareg.trainers.data.check.report import Report
 from lorareg.trainers.data.check.wishes import Wishes
 from lorareg.trainers.data.records import of_dialogues, of_pictures, read_pictures
-from lorareg.trainers.data.redact.record import is_redacted
 from lorareg.trainers.tasks.base import Task
 
 Stage = Callable[[str, int, int], None]
@@ -62,7 +61,7 @@ def prepare(workspace: Workspace, manifest: ImageManifest | TextManifest, stage:
     found = resolve_base(workspace, manifest)
     folder = workspace.dataset(manifest)
     listing = dataset.scan(folder, workspace.digests)
-    refuse_personal_data(manifest, folder, listing)
+    personal_data.refuse(manifest, folder, listing)
     report = run.of_manifest(
         workspace, manifest.dataset.path, listing, Wishes.of(manifest, found), stage
     )
@@ -111,28 +110,6 @@ def _task(
     pictures = read_pictures(folder, manifest, listing)
     task = ImageTask(found, pictures, manifest.train, manifest.sample, workspace.digests, stage)
     return task, of_pictures(pictures)
-
-
-def refuse_personal_data(
-    manifest: ImageManifest | TextManifest, folder: Path, listing: Listing
-) -> None:
-    """Stop where a dataset is marked as personal, and is neither redacted nor waived by an owner.
-
-    Raises:
-        TrainingError: it is.
-    """
-    chosen = manifest.dataset
-    if not chosen.contains_personal_data or chosen.waiver:
-        return
-    text = isinstance(manifest, TextManifest)
-    if text and is_redacted(folder, listing.files):
-        return
-    redact = f"lorareg data redact {manifest.id} --out data/redacted.jsonl, or " if text else ""
-    raise TrainingError(
-        f"{manifest.id}: dataset {chosen.path} contains personal data",
-        why="dataset.contains_personal_data is true, and no owner has waived it",
-        fix=f"{redact}dataset.waiver: {{by: OWNER, reason: ...}} in manifest.yaml",
-    )
 
 
 def _refuse_errors(report: Report) -> None:

@@ -185,3 +185,29 @@ def test_personal_data_is_not_trained_on_until_an_owner_waives(registry: Path) -
     assert refused.code == 2
     assert "contains personal data" in refused.err
     assert trained.code == 0, trained.err
+
+
+def test_no_switch_of_the_command_line_releases_personal_data(registry: Path) -> None:
+    set_keys(registry, "character/dot", "dataset.contains_personal_data=true")
+
+    answer = lorareg(
+        registry, "train", "character/dot", "--set", "dataset.contains_personal_data=false"
+    )
+
+    assert answer.code == 2
+    assert "not a switch" in answer.err
+    shown = lorareg(registry, "show", "character/dot", "--json").json["manifest"]
+    assert shown["dataset"]["contains_personal_data"] is True
+
+
+def test_what_becomes_private_takes_its_contact_sheet_back(registry: Path) -> None:
+    folder = registry / "manifests/character/dot"
+    assert lorareg(registry, "train", "character/dot").code == 0
+    assert (folder / "dataset.png").exists()
+    set_keys(registry, "character/dot", "visibility=private")
+
+    pushed = lorareg(registry, "push", "character/dot")
+
+    assert pushed.code == 0, pushed.err
+    assert not (folder / "dataset.png").exists()
+    assert "dataset.png" not in (folder / "README.md").read_text(encoding="utf-8")
