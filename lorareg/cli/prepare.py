@@ -45,7 +45,7 @@ def prepare(
         Literal["centre", "face"], typer.Option(help="What the cut is centred on.")
     ] = "centre",
     image_format: Annotated[
-        Literal["png", "jpeg", "webp"],
+        Literal["png", "jpeg", "jpg", "webp"],
         typer.Option("--format", help="Of the copies; png and webp lose nothing."),
     ] = "png",
     upscale: Annotated[
@@ -60,6 +60,8 @@ def prepare(
 
     Originals stay as they are. Stopped or run again, it goes on where it was.
 
+    Exit status 1 if a picture was left out as broken or unread, or if there is no copy.
+
     Examples:
         lorareg data prepare photos --out data/char_zhangsan --size 512 --crop face
 
@@ -70,10 +72,11 @@ def prepare(
     from lorareg.trainers.data.target import resolve
 
     target = resolve(dataset)
-    source = _source(target)
+    source = _source(target, to)
     if size is None and isinstance(target.manifest, ImageManifest):
         size = target.manifest.train.resolution
-    chosen = settings(size=size, shape=shape, crop=crop, format=image_format, upscale=upscale)
+    ending = "jpeg" if image_format == "jpg" else image_format
+    chosen = settings(size=size, shape=shape, crop=crop, format=ending, upscale=upscale)
     with RunWatcher(target.name) as watcher:
         outcome = copies.prepare(source, to, chosen, watcher.stage, dry_run=dry_run)
     if json:
@@ -84,11 +87,19 @@ def prepare(
     raise typer.Exit(0 if outcome.ok else 1)
 
 
-def _source(target: Target) -> Source:
+def _source(target: Target, to: Path) -> Source:
     from lorareg.registry.digest import DigestCache
     from lorareg.registry.manifest import TextManifest
     from lorareg.trainers.data.copies.prepare import Source
 
+    is_dialogues = target.path.suffix.lower() == ".jsonl"
+    if target.path.is_file() and not is_dialogues:
+        words = ("lorareg", "data", "prepare", str(target.path.parent), "--out", str(to))
+        raise LoraregError(
+            f"{target.name} is a file",
+            why="lorareg data prepare makes copies of all pictures in a folder",
+            fix=f"name its folder: {shlex.join(words)}",
+        )
     if isinstance(target.manifest, TextManifest) or target.path.is_file():
         raise LoraregError(
             f"{target.name} has no pictures",

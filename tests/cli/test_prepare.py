@@ -79,12 +79,22 @@ def test_json_is_one_document_with_every_copy(registry: Path) -> None:
     assert not (registry / "copies").exists()
 
 
-def test_a_size_that_cannot_be_is_refused_before_anything_is_read(registry: Path) -> None:
-    code, _, err = typed("data/ink", "--out", "copies", "--size", "100", "--shape", "buckets")
+@pytest.mark.parametrize(
+    ("size", "shape", "why"),
+    [
+        ("500", "square", "size: input should be a multiple of 8 (found 500)"),
+        ("520", "buckets", "size: with buckets it is a multiple of 64 (found 520)"),
+    ],
+)
+def test_a_size_that_cannot_be_is_refused_before_anything_is_read(
+    registry: Path, size: str, shape: str, why: str
+) -> None:
+    code, _, err = typed("data/ink", "--out", "copies", "--size", size, "--shape", shape)
 
     assert code == 2
-    assert "size: " in err
-    assert "choose --size 512, 768 or 1024" in err
+    assert why in err
+    assert "the command line has 1 problem" in err
+    assert "a multiple of 8, with --shape buckets of 64: --size 512, 768 or 1024" in err
 
 
 def test_dialogues_are_sent_to_the_command_for_them(registry: Path) -> None:
@@ -94,3 +104,102 @@ def test_dialogues_are_sent_to_the_command_for_them(registry: Path) -> None:
 
     assert code == 2
     assert "lorareg data redact talk.jsonl" in err
+
+
+@pytest.mark.parametrize("kind", ["jpg", "jpeg"])
+def test_jpg_and_jpeg_are_one_format(registry: Path, kind: str) -> None:
+    typed("style/ink", "--out", "copies", "--format", "jpeg")
+
+    code, out, _ = typed("style/ink", "--out", "copies", "--format", kind, "--json")
+
+    assert code == 0
+    assert json.loads(out)["settings"]["format"] == "jpeg"
+
+
+def test_an_unread_picture_is_named_and_the_answer_is_no(registry: Path) -> None:
+    (registry / "data" / "ink" / "phone.heic").write_bytes(b"anything")
+
+    code, out, _ = typed("style/ink", "--out", "copies")
+    document = json.loads(typed("style/ink", "--out", "copies", "--json")[1])
+
+    why = ".heic pictures are not read; convert them to .png or .jpg"
+    assert code == 1
+    assert f"left out, unread: phone.heic: {why}" in out
+    assert document["left_out"] == [{"source": "phone.heic", "reason": "unread", "why": why}]
+    saved = json.loads((registry / "copies" / "provenance.json").read_text(encoding="utf-8"))
+    assert saved["left_out"] == document["left_out"]
+
+
+def test_a_single_picture_is_told_that_its_folder_is_wanted(registry: Path) -> None:
+    code, _, err = typed("data/ink/0.png", "--out", "copies")
+
+    assert code == 2
+    assert "data/ink/0.png is a file" in err
+    assert "lorareg data prepare data/ink --out copies" in err
+
+
+@pytest.mark.parametrize("where", ["data/other", "data/other/new", "data"])
+def test_copies_do_not_go_into_the_dataset_of_another_adapter(registry: Path, where: str) -> None:
+    """Nor around it: ``data`` is refused though nothing of the dataset is here."""
+    write(registry, "other", "data/other")
+    (registry / "data" / "other").mkdir()
+    Image.new("RGB", (64, 64), "red").save(registry / "data" / "other" / "mine.png")
+    (registry / "data" / "ink").rename(registry / "raw")
+
+    code, _, err = typed("raw", "--out", where, "--size", "64")
+
+    assert code == 2
+    words = "is not empty" if where == "data/other" else "overlaps the dataset of style/"
+    assert f"{where}" in err
+    assert words in err
+    assert not (registry / "data" / "other" / "new").exists()
+
+
+def test_a_manifest_may_name_the_folder_of_the_copies_itself(registry: Path) -> None:
+    write(registry, "other", "data/copies")
+    write(registry, "broken", "data/copies/new").write_text("schema: [", encoding="utf-8")
+
+    codes = [typed("style/ink", "--out", "data/copies")[0] for _ in range(2)]
+
+    assert codes == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("where", "said", "advice"),
+    [
+        (".", "--out . overlaps the dataset data/ink", "--out data/ink_prepared"),
+        ("data/ink/x", "--out data/ink/x overlaps", "--out data/ink_prepared"),
+        ("/dev/null", "--out /dev/null is no folder", "--out data/ink_prepared"),
+        ("lorareg.yaml", "--out lorareg.yaml is no folder", "--out data/ink_prepared"),
+        ("manifests", "manifests/ is not empty", "--out manifests_2"),
+    ],
+)
+@pytest.mark.parametrize("source", ["data/ink", "style/ink"])
+def test_a_folder_that_cannot_be_used_is_named_as_typed(
+    registry: Path, where: str, said: str, advice: str, source: str
+) -> None:
+    code, _, err = typed(source, "--out", where, "--size", "64")
+
+    assert code == 2
+    assert said in err
+    assert advice in err
+
+
+def test_advice_on_the_current_folder_has_its_name(
+    registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(registry / "data" / "ink")
+
+    _, _, err = typed(".", "--out", "x", "--size", "64")
+
+    assert "--out x overlaps the dataset ." in err
+    assert "--out ../ink_prepared" in err
+
+
+def write(registry: Path, name: str, dataset: str) -> Path:
+    """Another adapter of the registry."""
+    path = registry / "manifests" / "style" / name / "manifest.yaml"
+    path.parent.mkdir()
+    text = MANIFEST.replace("name: ink", f"name: {name}").replace("data/ink", dataset)
+    path.write_text(text, encoding="utf-8")
+    return path

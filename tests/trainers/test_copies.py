@@ -329,6 +329,59 @@ def test_a_dry_run_finds_the_same_and_writes_nothing(photos: Path, tmp_path: Pat
     }
 
 
+def test_a_dry_run_counts_captions_and_licences_as_the_run_does(
+    photos: Path, tmp_path: Path
+) -> None:
+    (photos / "ATTRIBUTION.md").write_text("by Ann", encoding="utf-8")
+
+    planned = run(photos, dry_run=True)
+    made = run(photos)
+    table = (photos / "metadata.csv").read_text(encoding="utf-8")
+    (photos / "metadata.csv").write_text(table.replace("a, tree", "an oak"), encoding="utf-8")
+    before = digests(tmp_path / "out")
+    planned_again = run(photos, dry_run=True)
+    written = digests(tmp_path / "out")
+    made_again = run(photos)
+
+    assert sum(copy.caption is not None for copy in made.provenance.copies.values()) == 3
+    assert planned == made
+    assert written == before
+    assert planned_again == made_again
+    assert made_again.provenance != made.provenance
+
+
+def test_pictures_of_other_formats_are_left_out_by_name(photos: Path, tmp_path: Path) -> None:
+    for name in ("torn.png", "small.png"):
+        (photos / name).unlink()
+    assert run(photos).ok
+    for name in ("张三/第 2 张.HEIC", "old.gif", ".hidden.gif", "skipped.bmp"):
+        (photos / name).write_bytes(b"anything")
+
+    source = Source(photos, skip=("skipped.bmp",))
+    outcome = prepare(source, tmp_path / "out", SMALL, lambda *_: None)
+
+    assert [(e.source, e.why) for e in outcome.provenance.without("unread")] == [
+        ("old.gif", ".gif pictures are not read; convert them to .png or .jpg"),
+        ("张三/第 2 张.HEIC", ".heic pictures are not read; convert them to .png or .jpg"),
+    ]
+    assert not outcome.ok
+    assert provenance.load(tmp_path / "out") == outcome.provenance
+    assert run(photos).provenance.without("unread")[0].source == "old.gif"
+
+
+def test_an_unread_picture_whose_name_is_not_utf8_is_named_as_far_as_it_can_be(
+    photos: Path,
+) -> None:
+    try:
+        (photos / os.fsdecode(b"\xff.gif")).write_bytes(b"anything")
+    except OSError:
+        pytest.skip("this file system has no such names")
+
+    outcome = run(photos)
+
+    assert [entry.source for entry in outcome.provenance.without("unread")] == ["\ufffd.gif"]
+
+
 @pytest.mark.parametrize("where", [".", "inside", "..", "link"])
 def test_copies_never_go_into_or_around_the_dataset(photos: Path, where: str) -> None:
     (photos.parent / "link").symlink_to(photos)

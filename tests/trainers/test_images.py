@@ -131,7 +131,6 @@ def test_sixteen_bits_of_grey_become_eight_by_scaling(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "data"),
     [
-        ("empty.png", b""),
         ("text.jpg", b"<html>not found</html>"),
         ("script.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"),
     ],
@@ -148,6 +147,43 @@ def test_what_is_no_picture_is_refused_whatever_its_name(
     assert "no JPEG, PNG or WebP" in caught.value.why
 
 
+FTYP = b"\0\0\0\x18ftyp"
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"", "it is empty"),
+        (b"GIF89a\x40\0", "it is a GIF picture, whatever its name says"),
+        (b"BM60\0\0", "it is a BMP picture, whatever its name says"),
+        (b"II*\0\x08", "it is a TIFF picture, whatever its name says"),
+        (b"MM\0*\0\0", "it is a TIFF picture, whatever its name says"),
+        (b"%PDF-1.7\n", "it is a PDF document, whatever its name says"),
+        (FTYP + b"heic\0\0\0\0mif1heic", "it is a HEIC picture, whatever its name says"),
+        (FTYP + b"avif\0\0\0\0mif1miaf", "it is an AVIF picture, whatever its name says"),
+        (FTYP + b"mif1\0\0\0\0avifmiaf", "it is an AVIF picture, whatever its name says"),
+        (FTYP + b"isom\0\0\0\0mp41avc1", "it is no JPEG, PNG or WebP picture, whatever its "
+                                           "name says"),
+    ],
+)  # fmt: skip
+def test_the_reason_says_what_a_file_is_instead(tmp_path: Path, data: bytes, why: str) -> None:
+    (tmp_path / "a.png").write_bytes(data)
+
+    with pytest.raises(InvalidFileError) as caught:
+        load_image(tmp_path / "a.png")
+
+    assert caught.value.why == why
+
+
+def test_the_disks_own_words_are_not_called_damage(tmp_path: Path) -> None:
+    (tmp_path / "a.png").mkdir()
+
+    with pytest.raises(InvalidFileError) as caught:
+        load_image(tmp_path / "a.png")
+
+    assert caught.value.why == "Is a directory"
+
+
 @pytest.mark.parametrize("ending", [".png", ".jpg", ".webp"])
 def test_a_picture_that_was_cut_short_is_refused(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"a{ending}"
@@ -155,18 +191,25 @@ def test_a_picture_that_was_cut_short_is_refused(tmp_path: Path, ending: str) ->
     Image.fromarray(noise).save(path)
     path.write_bytes(path.read_bytes()[:-500])
 
-    with pytest.raises(InvalidFileError, match="cannot be decoded"):
+    with pytest.raises(InvalidFileError, match="cannot be decoded") as caught:
         load_image(path)
+
+    assert caught.value.why.startswith("its data are damaged or cut off (")
 
 
 def test_a_decompression_bomb_is_refused_before_it_goes_off(tmp_path: Path) -> None:
     header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
     chunk = b"IHDR" + header
     data = struct.pack(">I", len(header)) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + data)
+    pixels = bytes(4) + b"IDAT" + bytes(4)  # the header is believed once pixels seem to follow
+    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + data + pixels)
 
-    with pytest.raises(InvalidFileError, match="cannot be decoded"):
+    with pytest.raises(InvalidFileError, match="cannot be decoded") as caught:
         load_image(tmp_path / "bomb.png")
+
+    assert caught.value.why == (
+        "it has more than 178 million pixels, which no training needs: shrink it first"
+    )
 
 
 @pytest.mark.filterwarnings("ignore:.*:UserWarning")  # Pillow's, about the damaged EXIF

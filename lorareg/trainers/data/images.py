@@ -18,6 +18,7 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 from lorareg.errors import InvalidFileError, NotFoundError, listed
 from lorareg.registry.dataset import IMAGES
 from lorareg.trainers.data.caption_files import on_disk, read_captions
+from lorareg.trainers.data.unread import kind
 
 # What the endings promise. The decoders of other formats stay shut: EPS starts Ghostscript.
 FORMATS = ("JPEG", "PNG", "WEBP")
@@ -101,12 +102,8 @@ def opened(path: Path) -> Iterator[ImageFile.ImageFile]:
     try:
         with Image.open(path, formats=FORMATS) as image:
             yield image
-    except UnidentifiedImageError as error:
-        why = "it is no JPEG, PNG or WebP picture, whatever its name says"
-        raise InvalidFileError(f"{path.name} cannot be decoded", why=why) from error
     except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
-        why = getattr(error, "strerror", None) or str(error)  # an OSError's words name the path
-        raise InvalidFileError(f"{path.name} cannot be decoded", why=why) from error
+        raise InvalidFileError(f"{path.name} cannot be decoded", why=_why(path, error)) from error
 
 
 def as_seen(image: Image.Image) -> Image.Image:
@@ -181,6 +178,20 @@ def _size(record: ImageRecord) -> tuple[int, int] | str:
         return load_image(record.path).size
     except InvalidFileError as error:
         return error.why
+
+
+def _why(path: Path, error: Exception) -> str:
+    """What Pillow's words mean to people who have the picture before them."""
+    if isinstance(error, UnidentifiedImageError):
+        if not path.stat().st_size:
+            return "it is empty"
+        return f"it is {kind(path) or 'no JPEG, PNG or WebP picture'}, whatever its name says"
+    if isinstance(error, Image.DecompressionBombError):
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+        return f"it has more than {limit} million pixels, which no training needs: shrink it first"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror  # the disk's words; all of the error would name the path
+    return f"its data are damaged or cut off ({error})"
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

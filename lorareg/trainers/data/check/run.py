@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,12 +20,12 @@ from lorareg.trainers.data.check.report import Report
 from lorareg.trainers.data.check.wishes import Wishes
 from lorareg.trainers.data.redact.record import RULES
 from lorareg.trainers.data.target import Target
+from lorareg.trainers.data.unread import FIX, UNREAD, unread, why_unread, with_ending
 
 CHECK = "1"
 """Version of the checks: raised when an unchanged dataset would get another report."""
 # Not in the dataset's digest, but read by the check.
 ASIDE = frozenset({".yaml", ".json"})
-UNREAD = frozenset({".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jxl", ".tif", ".tiff"})
 
 Stage = Callable[[str, int, int], None]
 
@@ -91,8 +90,7 @@ def examine(place: Place, listing: Listing, wishes: Wishes, stage: Stage) -> Rep
     if known := report.recall(path, place.name):
         return known
     found = _examined(place, listing, wishes, stage)
-    unread = [Finding("unread", "warning", (n,), *_unread(n)) for n in sorted(aside)]
-    found = replace(found, findings=[*found.findings, *(f for f in unread if f.why)])
+    found = replace(found, findings=[*found.findings, *_unread(aside)])
     report.remember(path, found)
     return found
 
@@ -141,24 +139,14 @@ def of_manifest(
 
 def _aside(path: Path) -> Mapping[str, str]:
     """Files beside those that count: name -> digest, or "" where only the name matters."""
-    return dict(_files_aside(path)) if path.is_dir() else {}
+    if not path.is_dir():
+        return {}
+    read = [name for name in with_ending(path, ASIDE) if (path / name).is_file()]
+    return dict.fromkeys(unread(path), "") | {name: of_file(path / name) for name in read}
 
 
-def _files_aside(top: Path) -> Iterator[tuple[str, str]]:
-    for parent, folders, names in os.walk(top):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            suffix = os.path.splitext(name)[1].lower()
-            if name.startswith(".") or suffix not in ASIDE | UNREAD:
-                continue
-            path = Path(parent, name)
-            shown = path.relative_to(top).as_posix()
-            yield shown, of_file(path) if suffix in ASIDE and path.is_file() else ""
-
-
-def _unread(name: str) -> tuple[str, str]:
-    """Why a picture is passed by, and what to do; ("", "") for what is no picture."""
-    suffix = Path(name).suffix.lower()
-    if suffix not in UNREAD:
-        return "", ""
-    return f"{suffix} pictures are not read", "convert them to .png or .jpg, or remove them"
+def _unread(aside: Mapping[str, str]) -> list[Finding]:
+    """A warning for every picture that is passed by."""
+    names = [name for name in sorted(aside) if Path(name).suffix.lower() in UNREAD]
+    fix = f"{FIX}, or remove them"
+    return [Finding("unread", "warning", (name,), why_unread(name), fix) for name in names]

@@ -23,7 +23,12 @@ MAX_BYTES = 10_000_000  # a vocabulary or a licence is text, not a picture
 
 
 def captions(
-    folder: Path, out: Path, copies: Mapping[str, Copy], table: Mapping[str, str]
+    folder: Path,
+    out: Path,
+    copies: Mapping[str, Copy],
+    table: Mapping[str, str],
+    *,
+    dry_run: bool,
 ) -> dict[str, Copy]:
     """Write captions under their new names, with their marks.
 
@@ -32,6 +37,7 @@ def captions(
         out: the folder of copies.
         copies: by name; their ``caption`` is what was carried over the last time.
         table: captions by picture.
+        dry_run: write nothing.
 
     Returns:
         The copies, with what is carried over now.
@@ -47,7 +53,7 @@ def captions(
             after[name] = copy.model_copy(update={"caption": _digest(caption)})
             if found != caption:
                 changes[name] = caption
-    if changes:
+    if changes and not dry_run:
         caption_table.update(out, changes, TABLE)
         _marks(folder, out, copies, changes)
     return after
@@ -73,7 +79,12 @@ def forget(out: Path, names: Collection[str]) -> None:
 
 
 def files(
-    folder: Path, out: Path, vocabulary: str | None, before: Mapping[str, str]
+    folder: Path,
+    out: Path,
+    vocabulary: str | None,
+    before: Mapping[str, str],
+    *,
+    dry_run: bool,
 ) -> dict[str, str]:
     """Take over the vocabulary and licence texts, which bind copies as they bind originals.
 
@@ -82,6 +93,7 @@ def files(
         out: the folder of copies.
         vocabulary: its name in the manifest.
         before: what was carried over the last time, with digests.
+        dry_run: write nothing.
 
     Returns:
         What is carried over now, with digests.
@@ -95,7 +107,7 @@ def files(
         there = digest.of_file(out / path.name) if (out / path.name).exists() else None
         if there in (None, sha256, before.get(path.name)):
             carried[path.name] = sha256
-            if there != sha256:
+            if there != sha256 and not dry_run:
                 write_atomically(out / path.name, path.read_bytes())
     return carried
 

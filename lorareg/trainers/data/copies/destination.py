@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
-from lorareg.errors import InvalidFileError, LoraregError, listed
+from lorareg.errors import InvalidFileError, LoraregError, NotFoundError, listed
 from lorareg.registry import digest
+from lorareg.registry.workspace import Workspace
 from lorareg.trainers.data.copies import provenance
 from lorareg.trainers.data.copies.provenance import Provenance, Settings
 
@@ -19,20 +22,26 @@ def existing(source: Path, out: Path, settings: Settings) -> Provenance | None:
     """What an earlier run made in ``out``; None if it is new.
 
     Raises:
-        LoraregError: ``out`` is the dataset, in it or around it; holds something else; holds copies
-            made in another way, or copies that somebody changed since.
+        LoraregError: ``out`` is the dataset, in it or around it, or so with the dataset of another
+            adapter; holds something else; holds copies made in another way, or copies that somebody
+            changed since.
         InvalidFileError: its provenance file is broken.
     """
     _refuse_overlap(source, out)
+    _refuse_other_datasets(out)
     if not out.exists():
         return None
     if not out.is_dir():
-        raise LoraregError(f"{out.name} is a file", why="--out is a folder", fix=_other(out))
+        raise LoraregError(
+            f"--out {out} is no folder",
+            why="it is there already, and copies need a folder",
+            fix=f"choose a folder: {_beside(source, '_prepared')}",
+        )
     before = provenance.load(out)
     if before is None:
         if any(not entry.name.startswith(".") for entry in out.iterdir()):
             raise LoraregError(
-                f"{out.name}/ is not empty",
+                f"{out}/ is not empty",
                 why="it holds files that lorareg data prepare did not put there",
                 fix=_other(out),
             )
@@ -86,10 +95,33 @@ def _refuse_overlap(source: Path, out: Path) -> None:
     here, there = source.resolve(), out.resolve()
     if there == here or here in there.parents or there in here.parents:
         raise LoraregError(
-            f"--out {out.name} overlaps the dataset {source.name}/",
+            f"--out {out} overlaps the dataset {_shown(source)}",
             why="copies among the originals would be taken for originals",
-            fix=f"choose a folder beside it: --out {source.name}_prepared",
+            fix=f"choose a folder beside it: {_beside(source, '_prepared')}",
         )
+
+
+def _refuse_other_datasets(out: Path) -> None:
+    """A dataset may be the folder of copies itself, but copies in it would change its digest."""
+    there = out.resolve()
+    for name, folder in _datasets(there):
+        if folder in there.parents or there in folder.parents:
+            raise LoraregError(
+                f"--out {out} overlaps the dataset of {name}, {_shown(folder)}",
+                why="copies would count as pictures of that dataset, or its pictures as copies",
+                fix=f"choose a folder beside it: {_beside(folder, '_prepared')}",
+            )
+
+
+def _datasets(out: Path) -> Iterator[tuple[str, Path]]:
+    """Adapters of the registry that a folder is in, with their datasets, links followed."""
+    try:
+        workspace = Workspace.find(out)
+    except NotFoundError:
+        return
+    for asset in workspace.assets():
+        with suppress(LoraregError):  # a recipe, or a manifest that lorareg list calls broken
+            yield str(asset), workspace.dataset(workspace.load_manifest(asset)).resolve()
 
 
 def _refuse_other_settings(before: Settings, settings: Settings, out: Path) -> None:
@@ -97,7 +129,7 @@ def _refuse_other_settings(before: Settings, settings: Settings, out: Path) -> N
     changed = [f"{key}: {old[key]} there, {new[key]} now" for key in old if old[key] != new[key]]
     if changed:
         raise LoraregError(
-            f"{out.name}/ holds copies made in another way",
+            f"{out}/ holds copies made in another way",
             why="\n" + listed(changed),
             fix=_other(out),
         )
@@ -111,11 +143,24 @@ def _refuse_changed(before: Provenance, out: Path) -> None:
     ]
     if changed:
         raise InvalidFileError(
-            f"{len(changed)} copies in {out.name}/ were changed since they were made",
+            f"{len(changed)} copies in {out}/ were changed since they were made",
             why="they would be overwritten:\n" + listed(changed),
             fix=f"delete them to have them made again, or {_other(out)}",
         )
 
 
 def _other(out: Path) -> str:
-    return f"choose another folder: --out {out.name}_2"
+    return f"choose another folder: {_beside(out, '_2')}"
+
+
+def _beside(folder: Path, ending: str) -> str:
+    """The option for a folder next to another one, to paste."""
+    name = f"{folder.resolve().name}{ending}"
+    beside = folder / ".." / name if folder.name in ("", "..") else folder.with_name(name)
+    return f"--out {shlex.quote(_shown(beside))}"
+
+
+def _shown(folder: Path) -> str:
+    """As it was typed; a dataset that a manifest names is absolute, and shown from here."""
+    here = Path.cwd()
+    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)

@@ -20,6 +20,7 @@ from lorareg.trainers.data.copies.picture import Job, versions
 from lorareg.trainers.data.copies.plan import Dataset, Plan, pixel_duplicates, plan
 from lorareg.trainers.data.copies.provenance import LeftOut, Provenance, Settings
 from lorareg.trainers.data.copies.workers import run
+from lorareg.trainers.data.unread import FIX, unread, why_unread
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,9 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
-        """There is something to train on, and no picture was broken."""
-        return bool(self.provenance.copies) and not self.provenance.without("broken")
+        """There is something to train on, and no picture was broken or unread."""
+        lost = self.provenance.without("broken") + self.provenance.without("unread")
+        return bool(self.provenance.copies) and not lost
 
 
 @dataclass(frozen=True)
@@ -96,12 +98,15 @@ def prepare(
     work = plan(dataset, settings, out, before if ledger.is_current else None)
     stale = sorted((before.copies if before else {}).keys() - set(work.names.values()))
     _remove(ledger.out, stale)
-    ledger.copies, ledger.left_out = dict(work.kept), list(work.left_out)
+    ledger.copies, ledger.left_out = dict(work.kept), [*work.left_out, *_unread(source)]
     with ledger.saved():
         _make(source.folder, work, dataset, ledger, _Run(stage, workers))
-        if ledger.out:
-            ledger.carried = carry.files(source.folder, out, source.vocabulary, ledger.carried)
-            ledger.copies = carry.captions(source.folder, out, ledger.copies, dataset.captions)
+        ledger.carried = carry.files(
+            source.folder, out, source.vocabulary, ledger.carried, dry_run=dry_run
+        )
+        ledger.copies = carry.captions(
+            source.folder, out, ledger.copies, dataset.captions, dry_run=dry_run
+        )
     made = ledger.copies.keys() - work.kept.keys()
     return Outcome(ledger.provenance, len(made), tuple(stale))
 
@@ -117,6 +122,12 @@ def _dataset(source: Source) -> Dataset:
         )
     captions = read_captions(source.folder, names, source.captions)
     return Dataset({name: listing.files[name] for name in names}, captions)
+
+
+def _unread(source: Source) -> list[LeftOut]:
+    """Pictures of other formats, which nobody should miss without being told."""
+    names = [name for name in unread(source.folder) if name not in source.skip]
+    return [LeftOut(source=n, reason="unread", why=f"{why_unread(n)}; {FIX}") for n in names]
 
 
 def _make(folder: Path, work: Plan, dataset: Dataset, ledger: Ledger, how: _Run) -> None:

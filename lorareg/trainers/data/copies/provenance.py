@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from lorareg.errors import InvalidFileError
 from lorareg.registry import jsontext
@@ -42,24 +42,25 @@ class Settings(Strict):
     """How copies are made.
 
     Attributes:
-        size: pixels; a square's side, or the root of a bucket's area.
         shape: all square, or aspect buckets.
+        size: pixels; a square's side, or the root of a bucket's area.
         crop: what the cut is centred on.
         upscale: whether pictures too small for their bucket are enlarged or left out.
         format: of the copies.
     """
 
-    size: Annotated[int, Field(ge=8, le=4096, multiple_of=8)] = 512
     shape: Literal["square", "buckets"] = "square"
+    size: Annotated[int, Field(ge=8, le=4096, multiple_of=8)] = 512
     crop: Literal["centre", "face"] = "centre"
     upscale: bool = False
     format: Literal["png", "jpeg", "webp"] = "png"
 
-    @model_validator(mode="after")
-    def _buckets_are_in_steps(self) -> Settings:
-        if self.shape == "buckets" and self.size % STEP:
-            raise ValueError(f"with buckets, size is a multiple of {STEP}: 512, 768, 1024")
-        return self
+    @field_validator("size")
+    @classmethod
+    def _buckets_are_in_steps(cls, size: int, known: ValidationInfo) -> int:
+        if known.data.get("shape") == "buckets" and size % STEP:
+            raise ValueError(f"with buckets it is a multiple of {STEP}")
+        return size
 
 
 class Copy(Strict):
@@ -96,11 +97,16 @@ class Copy(Strict):
 
 
 class LeftOut(Strict):
-    """A picture without a copy, and why; ``same_as`` is the picture that a duplicate equals."""
+    """A picture without a copy, and why.
+
+    Attributes:
+        source_sha256: None where the picture was not read.
+        same_as: the picture that a duplicate equals.
+    """
 
     source: str
-    source_sha256: Digest
-    reason: Literal["broken", "too small", "duplicate"]
+    source_sha256: Digest | None = None
+    reason: Literal["broken", "too small", "duplicate", "unread"]
     why: str
     same_as: str | None = None
 
@@ -165,4 +171,5 @@ def settings(**chosen: object) -> Settings:
         InvalidFileError: a size that cannot be.
     """
     given: Mapping[str, object] = {k: v for k, v in chosen.items() if v is not None}
-    return check(Settings, given, "these options", fix="choose --size 512, 768 or 1024")
+    fix = f"choose a multiple of 8, with --shape buckets of {STEP}: --size 512, 768 or 1024"
+    return check(Settings, given, "the command line", fix=fix)
