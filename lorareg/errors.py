@@ -42,9 +42,9 @@ class LoraregError(Exception):
 
     @property
     def sentence(self) -> str:
-        """What and why in one line, for lists.
+        r"""What and why in one line, for lists.
 
-        >>> LoraregError("a.yaml has 2 problems", why="\\n  - no b\\n  - no c").sentence
+        >>> LoraregError("a.yaml has 2 problems", why="\n  - no b\n  - no c").sentence
         'a.yaml has 2 problems: no b; no c'
         """
         lines = [line.strip().removeprefix("- ") for line in self.why.splitlines()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from lorareg.cli.options import complete_ref
 from lorareg.cli.root import err, out
 from lorareg.cli.show import Json, as_json, table
 from lorareg.cli.watch import RunWatcher
+from lorareg.errors import LoraregError
 from lorareg.trainers.data.target import resolve
 
 if TYPE_CHECKING:
@@ -23,7 +25,6 @@ COLORS = {"error": "red", "warning": "yellow", "note": "cyan"}
 HEADS = ("group", "term", "captions", "aliased", "share", "verdict")
 SHOWN = 20  # findings of a code; --json has all
 FILES = 5  # names of one finding
-FIXES = 3  # where findings of a code are mended in different ways
 
 
 def check(
@@ -36,7 +37,10 @@ def check(
         ),
     ],
     resolution: Annotated[
-        int | None, typer.Option(min=1, help="Pixels of the shorter side, at least.")
+        int | None,
+        typer.Option(
+            min=1, help="Pixels of the shorter side, at least (default: the manifest's, else 512)."
+        ),
     ] = None,
     base: Annotated[
         str | None, typer.Option(help="Base model whose tokenizer counts the captions.")
@@ -45,11 +49,17 @@ def check(
         str | None, typer.Option(help="The word that every caption should have.")
     ] = None,
     fix: Annotated[
-        bool, typer.Option("--fix", help="Write a copy of the captions with aliases resolved.")
+        bool,
+        typer.Option(
+            "--fix",
+            help="Write a copy of the captions with aliases resolved; needs a vocabulary.yaml.",
+        ),
     ] = False,
     json: Json = False,
 ) -> None:
-    """Find every problem of a dataset before a model loads. Exit status 1 if training would refuse.
+    """Find every problem of a dataset before a model loads.
+
+    Exit status 1 if it found an error: training would refuse. Warnings and notes give 0.
 
     Examples:
         lorareg data check character/zhangsan
@@ -60,6 +70,12 @@ def check(
     from lorareg.trainers.data.vocabulary.fix import fix_target
 
     found = resolve(target)
+    if trigger is not None and not trigger.strip():
+        raise LoraregError(
+            "--trigger is empty",
+            why="every caption has the empty word",
+            fix="name the word, or leave --trigger out",
+        )
     with RunWatcher("check") as watcher:
         report = run.check(
             found, resolution=resolution, base=base, trigger=trigger, stage=watcher.stage
@@ -84,16 +100,36 @@ def show_report(report: Report) -> None:
         by_code.setdefault((finding.severity, finding.code), []).append(finding)
     for (severity, code), findings in by_code.items():
         out.print(f"[bold {COLORS[severity]}]{severity}[/] [bold]{code}[/] ({len(findings)})")
-        for finding in findings[:SHOWN]:
-            _line(f"  {_names(finding.files)}{finding.why}")
-        if len(findings) > SHOWN:
-            _line(f"  ... and {len(findings) - SHOWN} more")
-        for fix in list(dict.fromkeys(finding.fix for finding in findings if finding.fix))[:FIXES]:
-            out.print("  [green]fix:[/]", end=" ")
-            _line(fix)
+        _show_findings(sorted(findings, key=_natural))
     if report.coverage:
         table(HEADS, [_row(use) for use in report.coverage])
     _line(report.summary)
+
+
+def _show_findings(findings: Sequence[Finding]) -> None:
+    """Findings of one code, those with the same fix together and above it."""
+    by_fix: dict[str, list[Finding]] = {}
+    for finding in findings:
+        by_fix.setdefault(finding.fix, []).append(finding)
+    each = max(1, SHOWN // len(by_fix))
+    for fix, group in list(by_fix.items())[:SHOWN]:
+        for finding in group[:each]:
+            _line(f"  {_names(finding.files)}{finding.why}")
+        if len(group) > each:
+            _line(f"  ... and {len(group) - each} more")
+        if fix:
+            out.print("  [green]fix:[/]", end=" ")
+            _line(fix)
+    if others := sum(map(len, list(by_fix.values())[SHOWN:])):
+        _line(f"  ... and {others} more")
+
+
+def _natural(finding: Finding) -> list[list[tuple[int, str]]]:
+    """The order of people: i2 before i10."""
+    return [
+        [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", name)]
+        for name in finding.files
+    ]
 
 
 def _names(files: Sequence[str]) -> str:

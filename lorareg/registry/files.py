@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import errno
 import os
-import re
 import secrets
 import shlex
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lorareg.errors import InvalidFileError, LoraregError, NotFoundError
+from lorareg.registry.encodings import SPOKEN, likely_encoding
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -99,29 +99,23 @@ def read_utf8(path: Path, *, max_bytes: int) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        spoken, iconv = _likely_encoding(data)
-        name = shlex.quote(str(path))
+        guess = likely_encoding(data)
         raise InvalidFileError(
             f"{path.name} is not UTF-8: line {line}, byte 0x{data[error.start]:02x}",
-            why=f"it reads as {spoken}; lorareg files are UTF-8",
-            fix=f"convert it: iconv -f {iconv} -t UTF-8 {name} > utf8.tmp && mv utf8.tmp {name}"
-            if iconv
-            else "save it as UTF-8 in the program that made it",
+            why=f"it reads as {spoken(guess)}; lorareg files are UTF-8",
+            fix=conversion(path, guess),
         ) from error
 
 
-def _likely_encoding(data: bytes) -> tuple[str, str]:
-    """Name of the encoding, for people and for iconv.
+def spoken(encoding: str | None) -> str:
+    """How people call an encoding."""
+    return SPOKEN.get(encoding, encoding) if encoding else "no text encoding known here"
 
-    An accented letter of Windows-1252 and the letter after it also read as one Chinese character,
-    so it takes two characters in a row to mean GBK.
-    """
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "UTF-16", "UTF-16"
-    with suppress(UnicodeDecodeError):
-        if re.search("[\u4e00-\u9fff]{2}", data.decode("gb18030")):
-            return "GBK", "GB18030"
-    with suppress(UnicodeDecodeError):
-        data.decode("cp1252")
-        return "Windows-1252", "WINDOWS-1252"
-    return "no text encoding known here", ""
+
+def conversion(path: Path, encoding: str | None) -> str:
+    """How to make a file UTF-8: a command to paste where its encoding is known."""
+    if encoding is None:
+        return "save it as UTF-8 in the program that made it"
+    # GB18030 is GBK with the characters that GBK has not
+    source, name = "GB18030" if encoding == "GBK" else encoding, shlex.quote(str(path))
+    return f"convert it: iconv -f {source} -t UTF-8 {name} > utf8.tmp && mv utf8.tmp {name}"

@@ -111,3 +111,66 @@ def test_a_fix_is_part_of_the_json_document(folder: Path) -> None:
     assert fixed["captions"] == 1
     assert Path(fixed["path"]).read_text() == "[red]a.png,light\n:cat:.png,light\n"
     assert "+[red]a.png,light\n" in fixed["diff"]
+
+
+def test_a_fix_stands_right_below_the_findings_it_mends(folder: Path) -> None:
+    (folder / "metadata.csv").write_text("[red]a.png,TODO\n:cat:.png,arafed\n")
+
+    lines = run()[1].splitlines()
+
+    assert lines[0] == "warning caption-leftover (2)"
+    assert lines[1] == "  :cat:.png: holds 'arafed'"
+    assert lines[2].startswith("  fix: write it as a person would")
+    assert lines[3] == "  [red]a.png: is only 'TODO'"
+    assert lines[4].startswith("  fix: say what is seen")
+
+
+def test_names_with_numbers_are_in_the_order_of_people(folder: Path) -> None:
+    (folder / "metadata.csv").write_text("i10.png,x\ni2.png,y\n[red]a.png,one\n:cat:.png,two\n")
+
+    shown = run()[1]
+
+    assert shown.index("  i2.png") < shown.index("  i10.png")
+
+
+def test_an_empty_trigger_word_is_refused(folder: Path) -> None:
+    (folder / "metadata.csv").write_text("[red]a.png,one\n:cat:.png,two\n")
+
+    done = CliRunner().invoke(app, ["data", "check", "data", "--trigger", " "])
+
+    assert done.exit_code == 2
+    assert "--trigger is empty" in done.stderr
+
+
+def test_a_single_picture_is_refused_with_its_folder(folder: Path) -> None:
+    done = CliRunner().invoke(app, ["data", "check", str(folder / "[red]a.png")])
+
+    assert done.exit_code == 2
+    assert "is no dataset" in done.stderr
+    assert f"name its folder: {folder}" in done.stderr
+
+
+def test_a_vocabulary_with_several_problems_is_one_line(folder: Path) -> None:
+    (folder / "metadata.csv").write_text("[red]a.png,one\n:cat:.png,two\n")
+    (folder / "vocabulary.yaml").write_text(
+        "schema: lorareg/vocabulary/1\naliases: {a1: gone, b1: lost}\n"
+    )
+
+    shown = run()[1]
+
+    assert "data/vocabulary.yaml has 2 problems: " in shown
+    assert "\\n" not in shown
+
+
+def test_a_vocabulary_that_is_not_read_is_named(folder: Path) -> None:
+    (folder / "metadata.csv").write_text("[red]a.png,one\n:cat:.png,two\n")
+    (folder / "vocabulary.yml").write_text("schema: lorareg/vocabulary/1\n")
+    (folder / "vocabulary.yaml").mkdir()
+
+    lines = run()[1].splitlines()
+
+    assert lines[:3] == [
+        "warning vocabulary-unread (2)",
+        "  vocabulary.yaml/: it is not read; name it vocabulary.yaml",
+        "  vocabulary.yml: it is not read; name it vocabulary.yaml",
+    ]

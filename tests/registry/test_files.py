@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lorareg.errors import InvalidFileError, LoraregError, NotFoundError
+from lorareg.registry.encodings import likely_encoding, wide_encoding
 from lorareg.registry.files import read_utf8, replaced_atomically, write_atomically
 
 
@@ -112,6 +113,8 @@ def test_a_byte_order_mark_is_dropped(tmp_path: Path) -> None:
         ("img,text\n1.png,un café à Orléans, été, prénom\n", "cp1252", "Windows-1252"),
         ("img,text\n1.png,“Grüße” – schön\n", "cp1252", "Windows-1252"),
         ("img,text\n1.png,张三\n", "utf-16", "UTF-16"),
+        ("img,text\n1.png,猫在微笑\n", "utf-16-le", "UTF-16 without a byte-order mark"),
+        ("img,text\n1.png,猫在微笑\n", "utf-16-be", "UTF-16 without a byte-order mark"),
     ],
 )
 def test_another_encoding_is_named_with_its_line_and_the_command_that_converts_it(
@@ -123,12 +126,37 @@ def test_another_encoding_is_named_with_its_line_and_the_command_that_converts_i
     with pytest.raises(InvalidFileError) as caught:
         read_utf8(path, max_bytes=1000)
 
-    line = 1 if encoding == "utf-16" else 2
+    line = 1 if encoding == "utf-16" else text.encode(encoding).count(b"\n", 0, -4) + 1
     assert f"my captions.csv is not UTF-8: line {line}, byte 0x" in caught.value.what
     assert spoken in caught.value.why
     command = caught.value.fix.removeprefix("convert it: ")
     subprocess.run(command, shell=True, check=True, cwd=tmp_path)
     assert read_utf8(path, max_bytes=1000).removeprefix("\ufeff") == text
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("text", ["一只小猫在睡觉", "小猫，蓝色的眼睛，白色背景", "a cat, 小猫🐱"])
+def test_utf_16_without_a_mark_is_told_from_other_encodings(text: str, encoding: str) -> None:
+    assert wide_encoding(text.encode(encoding)) == f"UTF-16{encoding[-2:].upper()}"
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "named"),
+    [
+        ("un café à Orléans + été", "cp1252", "WINDOWS-1252"),
+        ("Zürich", "cp1252", "WINDOWS-1252"),
+        ("größer", "cp1252", "WINDOWS-1252"),
+        ("50 % größer = schöner", "cp1252", "WINDOWS-1252"),
+        ("été, ététés", "cp1252", "WINDOWS-1252"),
+        ("一只小猫在睡觉", "gbk", "GBK"),
+        ("小猫, blue eyes", "gbk", "GBK"),
+        ("張學友在臺灣", "gbk", "GBK"),
+    ],
+)
+def test_text_of_one_byte_a_letter_and_gbk_are_not_taken_for_utf_16(
+    text: str, encoding: str, named: str
+) -> None:
+    assert likely_encoding(text.encode(encoding)) == named
 
 
 def test_the_wrong_byte_is_named_behind_a_byte_order_mark_too(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from lorareg.registry import yamlfile
 from lorareg.registry.dataset import IMAGES
 from lorareg.trainers.data import caption_files
 from lorareg.trainers.data.caption_files import read_captions, read_table
-from lorareg.trainers.data.check.caption_text import contradiction, leftover
+from lorareg.trainers.data.caption_marks import Marks
+from lorareg.trainers.data.check.caption_tags import contradiction, twice
+from lorareg.trainers.data.check.caption_text import leftover, placeholder
 from lorareg.trainers.data.check.captions import CaptionCheck, check
 from lorareg.trainers.data.check.findings import Finding
 
@@ -177,7 +180,7 @@ def test_a_quote_that_is_never_closed_is_named_where_it_opens(tmp_path: Path) ->
 
 
 def test_a_bad_jsonl_line_is_the_only_thing_said_of_its_picture(tmp_path: Path) -> None:
-    rows = [json.dumps({"file_name": name, "text": name}) for name in PICTURES]
+    rows = [json.dumps({"file_name": name, "text": f"a {name}"}) for name in PICTURES]
     rows[1] = rows[1][:-1]
     rows[2] = '{"file_name": "img3.png", "text": "\\ud83d"}'
     write(tmp_path, {"metadata.jsonl": "\n".join(rows)})
@@ -192,10 +195,10 @@ def test_a_bad_jsonl_line_is_the_only_thing_said_of_its_picture(tmp_path: Path) 
 
 
 def test_two_caption_files_that_differ_are_named_with_the_one_that_counts(tmp_path: Path) -> None:
-    rows = [json.dumps({"file_name": name, "text": name[:4]}) for name in PICTURES]
-    captions = ["img1", "img2", "img3", "another"]
+    rows = [json.dumps({"file_name": name, "text": f"a {name[:4]}"}) for name in PICTURES]
+    captions = ["a img1", "a img2", "a img3", "another"]
     write(tmp_path, {"metadata.csv": table(captions), "metadata.jsonl": "\n".join(rows)})
-    write(tmp_path, {"img1.txt": " img1\n", "img2.txt": "old"})
+    write(tmp_path, {"img1.txt": " a img1\n", "img2.txt": "old"})
 
     found = check(tmp_path, PICTURES)
     chosen = check(tmp_path, PICTURES, captions="metadata.csv")
@@ -272,6 +275,16 @@ def test_captions_of_the_trigger_alone_are_a_note_and_equal_ones_a_warning(tmp_p
         ("two women, long hair, short hair, sitting, standing", ""),
         ("a night lamp by day, in the night", ""),
         ("smiling, sad", ""),
+        ("1girl, black hair, blonde hair", "'black hair' and 'blonde hair'"),
+        ("黑发，金色头发，蓝眼睛", "'黑发' and '金色头发'"),
+        ("white background, dark blue_background", "'white background' and 'dark blue background'"),
+        ("hat, smiling, no hat", "'hat' and 'no hat'"),
+        ("眼镜，没有眼镜", "'眼镜' and '没有眼镜'"),
+        ("silver hair, white hair, light brown hair of a wig", ""),
+        ("black hair, red hair, two-tone hair", ""),
+        ("blue eyes, green eyes, heterochromia", ""),
+        ("2girls, black hair, blonde hair, hat, no hat", ""),
+        ("red flower, blue flower, no hat", ""),
         ("day", ""),
         ("night sky, day dress, long hairpin, short haircut", ""),
         ("一盏夜晚的灯，白天的窗", ""),
@@ -296,6 +309,7 @@ def test_tags_clash_only_as_whole_tags_of_one_picture(caption: str, clash: str) 
         ("a cat <|endoftext|>", "'<|endoftext|>'"),
         ("a cat <lora:ink:0.8>", "'<lora:ink:0.8>'"),
         ("a cat\x07", "U+0007"),
+        ("a\u2028cat\x07 and\u2029a\x07", "U+2028, U+0007, U+2029"),
         ("zhang\u200bsan", "U+200B"),
         ("caf\ufffd", "U+FFFD"),
         (
@@ -327,6 +341,144 @@ def test_findings_of_texts_name_their_pictures(tmp_path: Path) -> None:
         ("caption-contradiction", "warning", ("img1.png",)),
         ("caption-leftover", "warning", ("img2.png",)),
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "caption", "what"),
+    [
+        ("a.png", "TODO", "'TODO'"),
+        ("a.png", " None.", "'None.'"),
+        ("a.png", "nan", "'nan'"),
+        ("sub/IMG_01.png", "img_01", "the name of the file"),
+        ("img1.png", "img1.png", "the name of the file"),
+        ("red dragon.png", "red dragon", ""),
+        ("小猫.png", "小猫", ""),
+        ("a.png", "a list of todo items", ""),
+        ("a.png", "none of them smiles", ""),
+    ],
+)
+def test_what_stands_in_for_a_caption_is_told_from_one(name: str, caption: str, what: str) -> None:
+    assert placeholder(name, caption) == what
+
+
+@pytest.mark.parametrize(
+    ("caption", "tags"),
+    [
+        ("1girl, smiling, blue_eyes, Smiling, (blue eyes:1.2)", "'smiling', 'blue eyes'"),
+        ("微笑，微笑", "'微笑'"),
+        ("very, very good", ""),
+        ("2girls, smiling, smiling", ""),
+        ("a cat on a cat", ""),
+    ],
+)
+def test_a_tag_that_stands_twice_is_named(caption: str, tags: str) -> None:
+    assert twice(caption) == tags
+
+
+def test_notes_and_warnings_of_a_caption_itself(tmp_path: Path) -> None:
+    write(tmp_path, {"metadata.csv": table(["null", "a dog, a dog", "one\r\ntwo\nthree", "fine"])})
+
+    found = check(tmp_path, PICTURES)
+
+    assert summed(found) == [
+        ("caption-leftover", "warning", ("img1.png",)),
+        ("caption-repeats", "note", ("img2.png",)),
+        ("caption-lines", "note", ("img3.png",)),
+    ]
+    assert "has 3 lines" in found.findings[2].why
+
+
+def test_text_files_without_a_picture_are_named_where_captions_are_text_files(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, {f"img{n}.txt": f"a cat {n}" for n in range(1, 5)})
+    astray = ["ghost.txt", "IMG2.TXT", "README.txt", "LICENSE-MIT.txt", "sub/NOTICE.txt"]
+    files = [*(f"img{n}.txt" for n in range(6)), *astray]
+
+    beside = check(tmp_path, PICTURES, skip=["img0.png"], text_files=files)
+    write(tmp_path, {"metadata.csv": "".join(f"{name},a cat {name}\n" for name in PICTURES)})
+    tabled = check(tmp_path, PICTURES, captions="metadata.csv", text_files=files)
+
+    assert [(f.severity, f.files, f.why) for f in beside.findings] == [
+        ("warning", ("IMG2.TXT",), "a caption file without a picture; there is img2.png"),
+        ("warning", ("ghost.txt",), "a caption file without a picture"),
+        ("warning", ("img5.txt",), "a caption file without a picture"),
+    ]
+    assert {f.code for f in beside.findings} == {"caption-astray"}
+    assert "caption-astray" not in {f.code for f in tabled.findings}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_chinese_text_file_in_utf_16_without_a_mark_is_converted_by_its_command(
+    tmp_path: Path, encoding: str
+) -> None:
+    caption = "小猫在睡觉，白色背景"
+    write(tmp_path, {"img1.txt": caption.encode(encoding)})
+
+    finding = only(check(tmp_path, ["img1.png"]))
+    subprocess.run(finding.fix.removeprefix("convert it: "), shell=True, check=True, cwd=tmp_path)
+
+    assert (finding.code, finding.severity) == ("caption-encoding", "error")
+    assert check(tmp_path, ["img1.png"]).captions == {"img1.png": caption}
+
+
+@pytest.mark.parametrize("header", ["文件名,描述", "图片,标注", "图像,提示词", "文件,标签"])
+def test_chinese_names_of_columns_are_known(tmp_path: Path, header: str) -> None:
+    write(tmp_path, {"metadata.csv": f"{header}\n{table(['一', '二', '三', '四'])}"})
+
+    found = check(tmp_path, PICTURES)
+
+    assert summed(found) == []
+    assert found.captions["img2.png"] == "二"
+
+
+def test_a_header_in_words_that_are_not_known_is_called_one(tmp_path: Path) -> None:
+    write(tmp_path, {"metadata.csv": f"bild,beschreibung\n{table(['a', 'b', 'c', 'd'])}"})
+
+    finding = only(check(tmp_path, PICTURES))
+
+    assert (finding.code, finding.files) == ("caption-line", ("metadata.csv:1",))
+    assert finding.why == "this line looks like a header; call the columns file_name,text"
+    assert "file_name,text" in finding.fix
+
+
+def test_a_first_name_that_lacks_its_ending_like_all_others_is_no_header(tmp_path: Path) -> None:
+    write(tmp_path, {"metadata.csv": "img1,a\nimg2,b\nimg3,c\nimg4,d\n"})
+
+    codes = {f.code for f in check(tmp_path, PICTURES).findings}
+
+    assert codes == {"caption-astray", "caption-missing"}
+
+
+def test_a_caption_too_long_for_the_reader_is_said_in_words(tmp_path: Path) -> None:
+    write(tmp_path, {"metadata.csv": f"img1.png,a\nimg2.png,{'x' * 131_073}\n"})
+
+    finding = next(f for f in check(tmp_path, PICTURES).findings if f.code == "caption-line")
+
+    assert finding.why == "a caption longer than 131,072 characters; is a quote missing?"
+    assert finding.files == ("metadata.csv:2",)
+
+
+def test_captions_of_a_machine_that_nobody_reviewed_are_counted(tmp_path: Path) -> None:
+    write(tmp_path, {"metadata.csv": table(["a cat", "a dog", "a fox", "edited"])})
+    marks = Marks().mark("img1.png", "a cat", "blip").mark("img2.png", "a dog", "blip")
+    marks = marks.mark("img3.png", "a fox", "blip").reviewed("img3.png", "a fox")
+    marks.mark("img4.png", "a bird", "blip").save(tmp_path)
+
+    finding = only(check(tmp_path, PICTURES))
+
+    assert (finding.code, finding.severity, finding.files) == ("unreviewed", "note", ())
+    assert finding.why.startswith("2 captions written by a machine")
+    assert finding.fix == "lorareg data caption DATASET --review"
+
+
+def test_broken_marks_are_a_warning(tmp_path: Path) -> None:
+    write(tmp_path, {"metadata.csv": table(["a", "b", "c", "d"]), "captions.json": "{"})
+
+    finding = only(check(tmp_path, PICTURES))
+
+    assert (finding.code, finding.severity) == ("caption-marks", "warning")
+    assert "captions.json is not JSON" in finding.why
 
 
 BYTES = st.one_of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import tempfile
 import tracemalloc
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lorareg.errors import InvalidFileError, LoraregError, NotFoundError
-from lorareg.trainers.data.dialogue_encoding import likely_encoding
+from lorareg.registry.encodings import likely_encoding
 from lorareg.trainers.data.dialogue_rows import Message, read_row
 from lorareg.trainers.data.dialogues import (
     MAX_LINE,
@@ -117,10 +118,11 @@ def test_a_missing_line_end_at_the_end_loses_nothing(tmp_path: Path) -> None:
     [
         ("{broken", "not JSON, column 2"),
         ("[" * 100_000, "nested too deeply"),
-        ("9" * 5000, "not JSON"),
+        ("9" * 5000, "not JSON anyone means: a number with thousands of digits"),
+        ('{"prompt": "Hi", "completion":', "not JSON, column 31: "),
         ("[1]", "a row is an object"),
-        ({"text": "Arr!"}, "unknown shape, keys text; known are {instruction, input, output}"),
-        ({}, "unknown shape, keys none"),
+        ({"text": "Arr!"}, "unknown shape, key 'text'; known are {instruction, input, output}"),
+        ({}, "unknown shape, no keys"),
         ({"instruction": "Hi"}, "no response: 'output' is missing"),
         ({"prompt": "Hi", "completion": None}, "no response: 'completion' is missing"),
         ({"prompt": "Hi", "completion": " \n"}, "completion is empty"),
@@ -134,7 +136,7 @@ def test_a_missing_line_end_at_the_end_loses_nothing(tmp_path: Path) -> None:
         ({"messages": [{"role": "user"}]}, "messages 1 is not {role, content}"),
         (
             {"messages": [{"role": "tool", "content": "x"}]},
-            "role 'tool' is not one of system, user, assistant",
+            "role is an unknown role, not one of system, user, assistant",
         ),
         ({"conversations": [{"from": "bot", "value": "x"}]}, "not one of system, human, gpt"),
         ({"messages": [{"role": "user", "content": None}]}, "messages 1: content is null"),
@@ -202,7 +204,9 @@ def test_a_file_that_is_not_utf8_is_named_once_with_its_likely_encoding(
 
     assert "train.jsonl:1: not UTF-8, byte 0x" in caught.value.why
     assert f"reads as {named}" in caught.value.why
-    assert f"iconv -f {named} -t UTF-8 train.jsonl" in caught.value.fix
+    new = tmp_path / "train.utf8.jsonl"
+    assert caught.value.fix == f"iconv -f {named} -t UTF-8 {path} > {new}"
+    assert "read the new file before it replaces this one" in caught.value.why
 
 
 def test_the_line_that_is_not_utf8_is_named_among_good_ones(tmp_path: Path) -> None:
@@ -214,16 +218,91 @@ def test_the_line_that_is_not_utf8_is_named_among_good_ones(tmp_path: Path) -> N
 
 @given(st.text(st.characters(min_codepoint=0x4E00, max_codepoint=0x4FFF), min_size=1))
 def test_guessing_an_encoding_never_fails(text: str) -> None:
-    assert likely_encoding(text.encode("gb18030")) in {"GBK", "WINDOWS-1252", "UTF-16", None}
+    known = {"GBK", "WINDOWS-1252", "UTF-16", "UTF-16LE", "UTF-16BE", None}
+
+    assert likely_encoding(text.encode("gb18030")) in known
 
 
-def test_a_line_over_16_megabytes_is_refused_without_reading_on(tmp_path: Path) -> None:
+def test_a_line_over_16_megabytes_hides_nothing_behind_it(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
     with path.open("wb") as stream:
         stream.write(json.dumps(PAIR).encode() + b"\n")
-        stream.truncate(200 << 20)  # a hole: 200 MB of zeros without a line end
+        stream.seek(40 << 20)  # a hole: 40 MB of zeros without a line end
+        stream.write(b"\n{broken\n" + json.dumps(PAIR).encode())
 
-    assert "train.jsonl:2: longer than 16 MB" in problems(path)
+    reading = read_leniently(path)
+
+    assert [record.id for record in reading.records] == ["train.jsonl:1", "train.jsonl:4"]
+    assert [(p.line, p.code) for p in reading.problems] == [(2, "line-too-long"), (3, "not-json")]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"13812345678": "x", "john@example.com": "y", "John Carter": "z", "张伟": "w"},
+        {"messages": [{"role": "John Carter", "content": "x"}]},
+        {"conversations": [{"from": "张伟", "value": "x"}]},
+        '{"13812345678": 1, "13812345678": 2}',
+    ],
+)
+def test_no_message_shows_a_value_of_the_data(tmp_path: Path, row: object) -> None:
+    (problem,) = read_leniently(write(tmp_path / "train.jsonl", row)).problems
+
+    assert not any(value in str(problem) for value in ("138", "john", "John", "张伟"))
+
+
+def test_a_key_that_is_there_twice_is_a_problem_and_not_the_last_one_read(tmp_path: Path) -> None:
+    row = '{"instruction": "Hi", "output": "Arr!", "output": "Aye!"}'
+
+    (problem,) = read_leniently(write(tmp_path / "train.jsonl", row)).problems
+
+    assert problem.code == "duplicate-key"
+    assert problem.reason == "key 'output' is there twice; one of them would be lost"
+
+
+@pytest.mark.parametrize(
+    ("row", "fix"),
+    [
+        ({"prompt": "\ud83d", "completion": "Arr!"}, "half of an emoji was cut off"),
+        ({"instruction": "", "output": "Arr!"}, "fill it in, or delete the row"),
+        ({"instruction": "Hi", "output": 3}, "write it as text in quotes"),
+        ({"messages": [{"role": "bot", "content": "x"}]}, "let role be one of system, user,"),
+        ({**PAIR, "tools": ["x"]}, "put every turn into messages, as text"),
+    ],
+)
+def test_the_advice_fits_the_problem(tmp_path: Path, row: object, fix: str) -> None:
+    (problem,) = read_leniently(write(tmp_path / "train.jsonl", json.dumps(row))).problems
+
+    assert fix in str(problem.advice)
+
+
+def test_gbk_is_told_as_a_guess_since_big5_passes_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_bytes(json.dumps({"prompt": "我是船长"}, ensure_ascii=False).encode("gbk"))
+
+    assert "reads as GBK, or perhaps Big5; read the new file" in problems(path)
+
+
+def test_the_first_lines_in_another_encoding_are_all_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "train.jsonl", PAIR, PAIR)
+    foreign = '{"prompt": "é", "completion": "x"}\n'.encode("cp1252")
+    path.write_bytes(path.read_bytes() + foreign * 12)
+
+    (problem,) = read_leniently(path).problems
+
+    assert problem.places == tuple(f"train.jsonl:{line}" for line in range(3, 13))
+    assert "and 11 more lines" in problem.reason
+
+
+def test_a_command_that_is_shown_can_be_pasted_whatever_the_name(tmp_path: Path) -> None:
+    folder = tmp_path / "my data; rm"
+    folder.mkdir()
+    (folder / "船 1.jsonl").write_bytes('{"prompt": "你好，船长"}'.encode("gbk"))
+
+    (problem,) = read_leniently(folder).problems
+    subprocess.run(str(problem.recoding), shell=True, check=True)
+
+    assert (folder / "船 1.utf8.jsonl").read_text(encoding="utf-8") == '{"prompt": "你好，船长"}'
 
 
 @pytest.mark.parametrize("content", ["", "\n\n  \n"])
@@ -246,7 +325,7 @@ def test_another_kind_of_file_is_refused_with_the_command_that_converts_it(tmp_p
     with pytest.raises(LoraregError) as caught:
         read_dialogues(path)
 
-    assert caught.value.fix == "jq -c '.[]' alpaca.json > alpaca.jsonl"
+    assert caught.value.fix == f"jq -c '.[]' {path} > {tmp_path / 'alpaca.jsonl'}"
 
 
 def test_a_path_that_leads_nowhere_is_not_found(tmp_path: Path) -> None:
@@ -300,6 +379,21 @@ def test_a_file_in_utf16_is_one_problem_that_names_it(
     (problem,) = read_leniently(path).problems
 
     assert (problem.line, problem.encoding) == (1, named)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "named"), [("utf-16-le", "UTF-16LE"), ("utf-16-be", "UTF-16BE")]
+)
+def test_chinese_in_utf16_without_a_mark_is_told_by_its_first_line(
+    tmp_path: Path, encoding: str, named: str
+) -> None:
+    path = tmp_path / "train.jsonl"
+    row = json.dumps({"prompt": "你好，船长", "completion": "我是张三"}, ensure_ascii=False)
+    path.write_bytes("\n".join([row] * 5).encode(encoding))
+
+    problems = read_leniently(path).problems
+
+    assert {problem.encoding for problem in problems} == {named}
 
 
 def test_a_nul_byte_is_named_with_its_line(tmp_path: Path) -> None:

@@ -8,14 +8,14 @@ read and everything that cannot; ``read_captions``, which training uses, wants a
 from __future__ import annotations
 
 import os
-import shlex
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lorareg.errors import InvalidFileError, LoraregError, NotFoundError, listed
-from lorareg.registry.files import read_utf8
+from lorareg.registry.encodings import wide_encoding
+from lorareg.registry.files import conversion, read_utf8, spoken
 from lorareg.trainers.data.caption_rows import BadLine, Reading
 
 CAPTION_FILES = ("metadata.csv", "metadata.jsonl")
@@ -61,7 +61,7 @@ def read_captions(folder: Path, images: Sequence[str], captions: str | None) -> 
     if len(table.faults) == 1:
         raise next(iter(table.faults.values()))
     if table.faults:
-        whys = [f"{error.what}; {error.why}" for error in table.faults.values()]
+        whys = [error.sentence for error in table.faults.values()]
         raise InvalidFileError(
             f"{folder.name}/ has {len(whys)} caption files that cannot be read",
             why="\n" + listed(whys, limit=100),
@@ -71,7 +71,7 @@ def read_captions(folder: Path, images: Sequence[str], captions: str | None) -> 
         raise InvalidFileError(
             f"{folder.name}/{table.source} has {len(bad)} bad line{'s' * (len(bad) > 1)}",
             why="\n" + listed([f"line {line.number}: {line.why}" for line in bad], limit=100),
-            fix='write a line as img01.jpg,"the caption", or as {"file_name": ..., "text": ...}',
+            fix="; ".join(dict.fromkeys(line.fix for line in bad)),
         )
     return dict(table.captions)
 
@@ -113,20 +113,22 @@ def read_text(path: Path, max_bytes: int) -> tuple[str, bool]:
     """The text of a caption file, and whether a byte-order mark was dropped from it.
 
     Raises:
-        InvalidFileError: as ``read_utf8``; or every other byte is NUL, as in UTF-16.
+        InvalidFileError: as ``read_utf8``; or it is full of NUL bytes, as Latin text in UTF-16.
     """
     with path.open("rb") as stream:
         marked = stream.read(3) == MARK.encode()
     text = read_utf8(path, max_bytes=max_bytes)
     if 4 * text.count("\0") > len(text):
-        name, order = shlex.quote(str(path)), "BE" if text.startswith("\0") else "LE"
-        raise InvalidFileError(
-            f"{path.name} is full of NUL bytes",
-            why="it reads as UTF-16 without a byte-order mark; lorareg files are UTF-8",
-            fix=f"convert it: iconv -f UTF-16{order} -t UTF-8 {name} > utf8.tmp"
-            f" && mv utf8.tmp {name}",
-        )
+        raise _full_of_nul(path, text, "is full of")
     return text, marked
+
+
+def _full_of_nul(path: Path, text: str, verb: str) -> InvalidFileError:
+    guess = wide_encoding(text.encode())
+    why = f"it reads as {spoken(guess)}; lorareg files are UTF-8"
+    if guess is None:
+        why = "no text in UTF-8 has them; it may be UTF-16, or no text at all"
+    return InvalidFileError(f"{path.name} {verb} NUL bytes", why=why, fix=conversion(path, guess))
 
 
 def _from_sidecars(folder: Path, images: Sequence[str]) -> CaptionTable:
@@ -136,11 +138,7 @@ def _from_sidecars(folder: Path, images: Sequence[str]) -> CaptionTable:
         try:
             text = read_utf8(path, max_bytes=MAX_SIDECAR)
             if "\0" in text:
-                raise InvalidFileError(
-                    f"{path.name} holds NUL bytes",
-                    why="no text in UTF-8 has them; it may be UTF-16, or no text at all",
-                    fix="save it as UTF-8 in the program that made it",
-                )
+                raise _full_of_nul(path, text, "holds")
             captions[name] = text
         except InvalidFileError as error:
             faults[sidecar_name(name)] = error

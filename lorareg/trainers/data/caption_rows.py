@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import re
 import shlex
@@ -13,10 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorareg.errors import InvalidFileError, LoraregError
-from lorareg.registry.dataset import IMAGES
+from lorareg.registry.dataset import IMAGES, is_image
 
-NAME_COLUMNS = ("file_name", "filename", "file", "image", "img", "path")
-TEXT_COLUMNS = ("text", "caption", "prompt", "additional_feature")
+NAME_COLUMNS = (
+    *("file_name", "filename", "file", "image", "img", "path"),
+    *("文件名", "图片", "图像", "文件"),
+)
+TEXT_COLUMNS = (
+    *("text", "caption", "prompt", "additional_feature"),
+    *("描述", "标注", "提示词", "标签", "文本"),
+)
+ROW_FIX = 'write a line as img01.jpg,"the caption", or as {"file_name": ..., "text": ...}'
+ODD_HEADER = "this line looks like a header; call the columns file_name,text"
+HEADER_FIX = "name the columns in the first line: file_name,text"
 # The first cell of a file is a name or the head of the column of names: what follows it separates.
 SEPARATOR = re.compile(
     rf'\s*"?(?:{"|".join(NAME_COLUMNS)}|[^,;\t"\n]+(?:{"|".join(map(re.escape, IMAGES))}))"?'
@@ -33,11 +43,13 @@ class BadLine:
     Attributes:
         number: of the line, from 1.
         name: the picture it seems to be about, if that can be told.
+        fix: what to do.
     """
 
     number: int
     why: str
     name: str | None = None
+    fix: str = ROW_FIX
 
 
 @dataclass(frozen=True)
@@ -77,6 +89,14 @@ def caption_columns(first: Sequence[str]) -> tuple[tuple[int, int], bool]:
     if name is None or text is None:
         return (0, 1), False
     return (name, text), True
+
+
+def _is_odd_header(first: CsvRow, second: CsvRow | None) -> bool:
+    """Whether the first row of a file names columns, in words that are not known here."""
+    if second is None or not (len(first.cells) == len(second.cells) > 1):
+        return False
+    name = first.cells[0].strip()
+    return bool(name) and not is_image(name) and is_image(second.cells[0].strip())
 
 
 def picture_name(cell: str) -> str:
@@ -121,16 +141,22 @@ class Reading:
     def csv(self, text: str) -> None:
         """Take every row of a CSV, with or without a header."""
         separator = self._separator(text)
+        filled = (
+            row for row in csv_rows(text, separator) if row.error or any(map(str.strip, row.cells))
+        )
         columns: tuple[int, int] | None = None
         width = 2
-        for row in csv_rows(text, separator):
+        for row, behind in itertools.pairwise(itertools.chain(filled, [None])):
+            if row is None:
+                continue
             if row.error:
                 self._add_broken(row)
                 continue
-            if not any(cell.strip() for cell in row.cells):
-                continue
             if columns is None:
                 columns, is_header = caption_columns(row.cells)
+                if not is_header and _is_odd_header(row, behind):
+                    self.bad.append(BadLine(row.lines[1], ODD_HEADER, fix=HEADER_FIX))
+                    is_header = True
                 if is_header:
                     width = len(row.cells)
                     continue
@@ -167,6 +193,11 @@ class Reading:
         why = row.error
         if "end of data" in row.error:  # the reader looked for the closing quote up to there
             why = f"a quote is opened and never closed; nothing from here to line {end} is read"
+            self.is_whole = start == end
+        elif "field larger" in row.error:
+            why = (
+                f"a caption longer than {csv.field_size_limit():,} characters; is a quote missing?"
+            )
             self.is_whole = start == end
         self.bad.append(BadLine(start, why, about))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lorareg.registry.encodings import likely_encoding, wide_encoding
+
 SAMPLE = 64 << 10  # bytes that are no UTF-8, kept to guess the encoding of a file
 
 
@@ -13,9 +15,14 @@ class ForeignLines:
     def __init__(self) -> None:
         self._undecoded = _Sample()
         self._nul = _Sample()
+        self._of_file: str | None = None
 
     def take(self, number: int, line: bytes) -> None:
         """Note a line."""
+        if number == 1:
+            # Only the first line tells the two kinds of UTF-16: later ones may begin with the
+            # second half of a line end.
+            self._of_file = wide_encoding(_pairs(line[:SAMPLE]))
         try:
             line.decode()
         except UnicodeDecodeError as error:
@@ -26,12 +33,12 @@ class ForeignLines:
     def problems(self) -> Iterator[tuple[int, str, str, str | None]]:
         """Line, code, reason and likely encoding; at most two."""
         if bad := self._undecoded:
-            guess = likely_encoding(bytes(bad.data))
+            guess = self._of_file or likely_encoding(bytes(bad.data))
             reads_as = f"; reads as {guess}" if guess else ""
             reason = f"not UTF-8, byte 0x{bad.byte:02x}{reads_as}{bad.more}"
             yield bad.line, "not-utf8", reason, guess
         if bad := self._nul:
-            guess = _wide_encoding(bytes(bad.data))
+            guess = self._of_file or wide_encoding(_pairs(bytes(bad.data)))
             reads_as = f"; reads as {guess}" if guess else ", which no text holds"
             reason = f"holds NUL bytes{reads_as}{bad.more}"
             yield bad.line, "nul-bytes", reason, guess
@@ -63,39 +70,6 @@ class _Sample:
             self.data += line if whole else line[: max(line.rfind(b'"', 0, room), 1)]
 
 
-def _wide_encoding(data: bytes) -> str | None:
-    """UTF-16 without its mark: mostly every other byte of Western text is NUL."""
-    if 3 * data.count(0) < len(data):
-        return None
-    return "UTF-16LE" if data[0] else "UTF-16BE"
-
-
-def likely_encoding(data: bytes) -> str | None:
-    """Name the encoding that bytes which are no UTF-8 probably have, as iconv calls it.
-
-    The bytes of Windows-1252's ``it’s`` are valid GBK too, as a character nobody uses; so GBK is
-    named only where most of the characters are among the 7,445 common ones of GB 2312.
-
-    >>> likely_encoding("你好，船长".encode("gbk")), likely_encoding("it’s".encode("cp1252"))
-    ('GBK', 'WINDOWS-1252')
-    """
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "UTF-16"
-    wide = [character for character in _decoded(data, "gb18030") if ord(character) > 127]
-    if 2 * sum(bool(_encoded(character, "gb2312")) for character in wide) > len(wide):
-        return "GBK"
-    return "WINDOWS-1252" if _decoded(data, "cp1252") else None
-
-
-def _decoded(data: bytes, encoding: str) -> str:
-    try:
-        return data.decode(encoding)
-    except UnicodeDecodeError:
-        return ""
-
-
-def _encoded(text: str, encoding: str) -> bytes:
-    try:
-        return text.encode(encoding)
-    except UnicodeEncodeError:
-        return b""
+def _pairs(data: bytes) -> bytes:
+    """Without the half of a character that is left where a line is cut."""
+    return data[: len(data) // 2 * 2]

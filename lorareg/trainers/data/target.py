@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lorareg.errors import LoraregError, NotFoundError
+from lorareg.errors import InvalidFileError, LoraregError, NotFoundError
 from lorareg.registry.ids import Ref
 from lorareg.registry.workspace import Workspace
 
 if TYPE_CHECKING:
     from lorareg.registry.manifest import ImageManifest, TextManifest
+
+
+ROWS = (".jsonl", ".json")  # of .json, who reads the rows says how to make .jsonl of it
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,15 @@ def resolve(text: str) -> Target:
 
     Raises:
         NotFoundError: neither an asset nor a path.
+        InvalidFileError: a file that is no .jsonl.
     """
     path = Path(text)
+    if path.is_file() and path.suffix.lower() not in ROWS:
+        raise InvalidFileError(
+            f"{text} is no dataset",
+            why="a dataset is a folder of pictures with captions, or .jsonl of dialogues",
+            fix=f"name its folder: {shlex.quote(str(path.parent))}",
+        )
     if path.exists():
         return Target(path, text.rstrip("/"))
     try:

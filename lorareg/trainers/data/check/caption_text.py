@@ -1,44 +1,14 @@
-"""What the text of one caption gives away: tags that exclude each other, leftovers of machines."""
+"""What the text of one caption gives away: leftovers of machines and of lost bytes."""
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Sequence
 from contextlib import suppress
 
-from lorareg.trainers.data.vocabulary.matching import FOLDED, UNSPACED, WORD
-
-# Tags that cannot both be true of one picture, or of one person. Compared as whole tags between
-# commas, so that a sentence about "a night lamp by day" says nothing. Each row: the alternatives,
-# each with its spellings. Kept to what is never both: a person may wink with a closed eye.
-OF_PICTURE = (
-    ("day daytime 白天 日间", "night nighttime at_night 夜晚 夜间 黑夜"),
-    ("indoors indoor 室内", "outdoors outdoor 室外 户外"),
-    ("monochrome greyscale grayscale black_and_white 黑白 单色 灰度",
-     "colorful colourful full_color full_colour 彩色"),
-    ("solo 1girl 1boy 1woman 1man 单人 一个女孩 一个男孩", "no_humans 无人"),
-)  # fmt: skip
-OF_PERSON = (
-    ("long_hair 长发", "short_hair 短发", "bald 光头"),
-    ("open_eyes eyes_open 睁眼 睁着眼", "closed_eyes eyes_closed 闭眼 闭着眼"),
-    ("open_mouth mouth_open 张嘴", "closed_mouth mouth_closed 闭嘴"),
-    ("smiling smile 微笑", "frowning frown 皱眉"),
-    ("standing 站立 站着", "sitting 坐着", "lying lying_down 躺着"),
-    ("young 年轻", "old elderly 年老"),
-)
-PLACES = {
-    tag.replace("_", " "): (row, place)
-    for row, alternatives in enumerate(OF_PICTURE + OF_PERSON)
-    for place, each in enumerate(alternatives)
-    for tag in each.split()
-}
-COMMAS = re.compile(r"[,，、;；\n]")
-COUNTED = re.compile(r"(\d+) ?(?:girl|boy|woman|women|man|men|person|people|other)s?")
-SEVERAL = re.compile(
-    r"\b(?:two|three|four|five|several|many|multiple|group|crowd|couple|pair|people|both|other)\b"
-    r"|两|双人|多人|三人|情侣|人群"
-)
+from lorareg.trainers.data.vocabulary.matching import UNSPACED, WORD
 
 MARKUP = re.compile(
     r"</?(?:a|b|br|body|code|div|em|font|h[1-6]|html|i|img|li|ol|p|pre|script|span|strong|table|td"
@@ -49,7 +19,9 @@ ADDRESS = re.compile(r"https?://\S+|\bwww\.\S+", re.IGNORECASE)
 SPECIAL = re.compile(r"<\|[^|<>]*\|>|<(?:unk|pad|s|/s)>|\[(?:SEP|CLS|PAD|UNK|MASK)\]|<lora:[^<>]*>")
 MACHINE = re.compile(r"\baraf\w*|\bas an ai (?:language )?model\b|\bi(?:'m| am) sorry, (?:but )?i",
                      re.IGNORECASE)  # fmt: skip
-CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\u200b\ufeff\ufffd]")
+CONTROL = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\u200b\u2028\u2029\ufeff\ufffd]"
+)
 DOUBLED = re.compile(
     r"\b(a|an|the|of|is|in|on|with|and|to|at|by|for|from|this)\s+\1\b", re.IGNORECASE
 )
@@ -60,31 +32,10 @@ SIGNS = {
     MARKUP: ("<", "&"),
     ADDRESS: ("://", "www."),
 }
+NOTHING = frozenset({"todo", "tbd", "fixme", "none", "null", "nan", "n/a", "undefined"})
 LONGEST_REPEAT = 6  # words
 QUOTED = 20  # characters
 TWO_BYTES = re.compile("[\u0080-\u07ff]{2,}")  # of UTF-8, where GBK has two bytes too
-
-
-def contradiction(caption: str) -> str:
-    """Which tags of a caption exclude each other, or "".
-
-    >>> contradiction("1girl, long hair, day, short_hair"), contradiction("a night lamp by day")
-    ("'long hair' and 'short hair'", '')
-    """
-    tags = [tag for part in COMMAS.split(caption) if (tag := _tag(part))]
-    said: dict[int, dict[int, str]] = {}
-    for tag in tags:
-        if tag in PLACES:
-            row, place = PLACES[tag]
-            said.setdefault(row, {}).setdefault(place, tag)
-    clashes = [
-        list(found.values())
-        for row, found in said.items()
-        if len(found) > 1 and (row < len(OF_PICTURE) or not _are_several(tags))
-    ]
-    if "solo" in tags and _are_several(tags):
-        clashes.append([tag for tag in tags if tag == "solo" or COUNTED.fullmatch(tag)])
-    return "; ".join(" and ".join(map(repr, found)) for found in clashes if len(found) > 1)
 
 
 def leftover(caption: str) -> str:
@@ -97,25 +48,28 @@ def leftover(caption: str) -> str:
     patterns = [pattern for pattern, signs in SIGNS.items() if any(sign in low for sign in signs)]
     found = [repr(match[0]) for pattern in patterns if (match := pattern.search(caption))]
     suspicious = not caption.isprintable() or "\ufffd" in caption
-    if suspicious and (control := CONTROL.search(caption)):
-        found.append(f"U+{ord(control[0]):04X}")
+    if suspicious:
+        found += [f"U+{ord(odd):04X}" for odd in dict.fromkeys(CONTROL.findall(caption))]
     if other := _misread(caption) or _repeated(caption):
         found.append(other)
     return ", ".join(found)
 
 
-def _tag(part: str) -> str:
-    """A tag as tables have it: no case, no brackets and weights, spaces for underscores."""
-    text = part.translate(FOLDED)
-    if ":" in text:
-        text = re.sub(r":[\d.]+\s*\)*\s*$", "", text)
-    return " ".join(text.strip(" ()[]{}.。!").replace("_", " ").split())
+def placeholder(name: str, caption: str) -> str:
+    """What stands in the place of a caption that was never written, or "".
 
+    A file named in words, "red dragon.png", may well be its own caption.
 
-def _are_several(tags: Sequence[str]) -> bool:
-    """Whether tags are about several persons, who may well be unlike."""
-    persons = sum(int(number[:6]) for tag in tags for number in COUNTED.findall(tag))
-    return persons > 1 or any(SEVERAL.search(tag) for tag in tags)
+    >>> placeholder("a.png", "TODO"), placeholder("img1.png", "img1")
+    ("'TODO'", 'the name of the file')
+    """
+    text = caption.strip().casefold()
+    if text.rstrip(".") in NOTHING:
+        return repr(caption.strip())
+    file = name.rpartition("/")[2].casefold()
+    stem = os.path.splitext(file)[0]
+    is_words = re.search(rf"[\s{UNSPACED}]", stem)
+    return "the name of the file" if text == file or (text == stem and not is_words) else ""
 
 
 def _misread(caption: str) -> str:

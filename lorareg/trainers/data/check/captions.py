@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lorareg.errors import LoraregError
 from lorareg.trainers.data import caption_files
 from lorareg.trainers.data.caption_files import CAPTION_FILES, SIDECARS, CaptionTable, sidecar_name
-from lorareg.trainers.data.check.caption_text import contradiction, leftover
+from lorareg.trainers.data.caption_marks import Marks
+from lorareg.trainers.data.check.caption_names import astray, astray_files
+from lorareg.trainers.data.check.caption_tags import contradiction, twice
+from lorareg.trainers.data.check.caption_text import leftover, placeholder
 from lorareg.trainers.data.check.findings import Finding
 from lorareg.trainers.data.check.tokens import TokenCounter, uncounted
 from lorareg.trainers.data.vocabulary import coverage, rules
@@ -20,14 +23,8 @@ from lorareg.trainers.data.vocabulary.matching import contains, key_of
 from lorareg.trainers.data.vocabulary.schema import Vocabulary
 
 QUOTED = 60  # characters
+LINE_END = re.compile(r"\r\n|\r|\n")
 FORMS = {name: name for name in CAPTION_FILES} | {SIDECARS: ".txt files beside the pictures"}
-
-# Names are alike that differ in case, in their ending, or in the folder before them.
-ALIKE: tuple[Callable[[str], str], ...] = (
-    str.casefold,
-    lambda name: os.path.splitext(name.casefold())[0],
-    lambda name: name.casefold().rpartition("/")[2],
-)
 
 
 @dataclass(frozen=True)
@@ -54,6 +51,7 @@ def check(
     *,
     captions: str | None = None,
     skip: Sequence[str] = (),
+    text_files: Sequence[str] = (),
     trigger: str | None = None,
     counter: TokenCounter | None = None,
     vocabulary: Vocabulary | None = None,
@@ -65,6 +63,7 @@ def check(
         images: names of its pictures that are trained on (NFC).
         captions: name of the caption file, "txt", or None to take what is there.
         skip: names of quarantined pictures, which may have captions.
+        text_files: names of all .txt files of the dataset (NFC).
         trigger: the word that every caption should have.
         counter: of the base; None leaves out what needs tokens.
         vocabulary: what captions must, may and must not say.
@@ -75,10 +74,12 @@ def check(
     found = [
         *_files(folder, table),
         *_missing(table, images),
-        *_astray(table, images, skip),
+        *astray(table.captions, images, skip),
+        *(astray_files(text_files, images, skip) if table.source == SIDECARS else ()),
         *_twice(folder, table, images, is_named=captions is not None),
         *_trigger(texts, trigger),
         *_texts(texts),
+        *_unreviewed(folder, texts),
     ]
     counts, notes = _tokens(texts, counter)
     found += notes
@@ -94,20 +95,15 @@ def check(
 def _files(folder: Path, table: CaptionTable) -> Iterator[Finding]:
     for name, error in table.faults.items():
         code = "caption-encoding" if "UTF-8" in f"{error.what}{error.why}" else "caption-file"
-        yield Finding(code, "error", (name,), _sentence(error), error.fix)
+        yield Finding(code, "error", (name,), error.sentence, error.fix)
     for line in table.bad_lines:
-        fix = 'write a line as img01.jpg,"the caption", or as {"file_name": ..., "text": ...}'
         place = f"{table.source}:{line.number}"
-        yield Finding("caption-line", "error", (place,), line.why, fix)
+        yield Finding("caption-line", "error", (place,), line.why, line.fix)
     for name in table.marked:
         why = "begins with a byte-order mark, which other trainers read as part of the first name"
         place = shlex.quote(str(folder / name))
         fix = f"nothing, lorareg drops it; to remove it: sed -i '1s/^\\xEF\\xBB\\xBF//' {place}"
         yield Finding("byte-order-mark", "note", (name,), why, fix)
-
-
-def _sentence(error: LoraregError) -> str:
-    return f"{error.what}; {error.why}" if error.why else error.what
 
 
 def _missing(table: CaptionTable, images: Sequence[str]) -> Iterator[Finding]:
@@ -132,21 +128,6 @@ def _missing(table: CaptionTable, images: Sequence[str]) -> Iterator[Finding]:
     where = "beside it" if table.source == SIDECARS else f"in {table.source}"
     for name in missing:
         yield Finding("caption-missing", "error", (name,), f"no caption {where}", fix)
-
-
-def _astray(table: CaptionTable, images: Sequence[str], skip: Sequence[str]) -> Iterator[Finding]:
-    lost = sorted(table.captions.keys() - set(images) - set(skip))
-    if not lost:
-        return
-    alike: dict[str, str] = {}
-    for key in ALIKE:
-        for name in images:
-            alike.setdefault(key(name), name)
-    for name in lost:
-        near = next((alike[key(name)] for key in ALIKE if key(name) in alike), None)
-        why = "a caption of a picture that is not there" + (f"; there is {near}" if near else "")
-        fix = "correct the name, remove the line, or put the picture back"
-        yield Finding("caption-astray", "error", (name,), why, fix)
 
 
 def _twice(
@@ -201,6 +182,32 @@ def _texts(texts: Mapping[str, str]) -> Iterator[Finding]:
         if why := leftover(text):
             fix = "write it as a person would; a model learns these marks too"
             yield Finding("caption-leftover", "warning", (name,), f"holds {why}", fix)
+        if why := placeholder(name, text):
+            fix = "say what is seen, or let a model do it: lorareg data caption"
+            yield Finding("caption-leftover", "warning", (name,), f"is only {why}", fix)
+        if why := twice(text):
+            fix = "keep each once, unless it shall weigh more"
+            yield Finding("caption-repeats", "note", (name,), f"more than once: {why}", fix)
+        if lines := len(LINE_END.findall(text)):
+            why = f"has {lines + 1} lines; many trainers read the first one only"
+            yield Finding("caption-lines", "note", (name,), why, "write it in one line")
+
+
+def _unreviewed(folder: Path, texts: Mapping[str, str]) -> Iterator[Finding]:
+    """Captions that a machine wrote and no person looked at."""
+    try:
+        marks = Marks.load(folder)
+    except LoraregError as error:
+        yield Finding("caption-marks", "warning", (), error.sentence, error.fix)
+        return
+    count = sum(
+        marks.is_machine(name, text) and not marks.is_reviewed(name, text)
+        for name, text in texts.items()
+    )
+    if count:
+        which = "1 caption" if count == 1 else f"{count} captions"
+        why = f"{which} written by a machine and not yet reviewed by a person"
+        yield Finding("unreviewed", "note", (), why, "lorareg data caption DATASET --review")
 
 
 def _tokens(

@@ -13,10 +13,12 @@ from lorareg.trainers.data.check.findings import Finding
 from lorareg.trainers.data.check.report import Report
 from lorareg.trainers.data.check.tokens import TokenCounter, uncounted
 from lorareg.trainers.data.check.wishes import Wishes
-from lorareg.trainers.data.vocabulary.schema import Vocabulary
+from lorareg.trainers.data.vocabulary.schema import FILE, Vocabulary
 
 if TYPE_CHECKING:
     from lorareg.trainers.data.check.run import Place, Stage
+
+MISNAMED = ("vocabulary.yml", "vocabulary.yaml.txt")
 
 
 def check(place: Place, listing: Listing, wishes: Wishes, stage: Stage) -> Report:
@@ -43,6 +45,7 @@ def check(place: Place, listing: Listing, wishes: Wishes, stage: Stage) -> Repor
         names,
         captions=wishes.captions,
         skip=wishes.skip,
+        text_files=[name for name in listing.files if name.lower().endswith(".txt")],
         trigger=wishes.trigger,
         counter=counter,
         vocabulary=vocabulary,
@@ -84,10 +87,20 @@ def _counter(place: Place, wishes: Wishes) -> tuple[TokenCounter | None, list[Fi
 
 def _vocabulary(folder: Path, wishes: Wishes) -> tuple[Vocabulary | None, list[Finding]]:
     try:
-        return Vocabulary.of(folder, wishes.vocabulary), []
+        return Vocabulary.of(folder, wishes.vocabulary), _unread(folder, wishes)
     except LoraregError as error:
-        why = f"{error.what} {error.why}"
-        return None, [Finding("vocabulary-file", "error", (), why, error.fix)]
+        return None, [Finding("vocabulary-file", "error", (), error.sentence, error.fix)]
+
+
+def _unread(folder: Path, wishes: Wishes) -> list[Finding]:
+    """A vocabulary under a name that is not looked for, where there is none under the right one."""
+    if wishes.vocabulary is not None or (folder / FILE).is_file():
+        return []
+    folders = [f"{FILE}/"] if (folder / FILE).is_dir() else []
+    found = [*folders, *(name for name in MISNAMED if (folder / name).is_file())]
+    why = f"it is not read; name it {FILE}"
+    fix = f"let the vocabulary be a file with the name {FILE}"
+    return [Finding("vocabulary-unread", "warning", (name,), why, fix) for name in found]
 
 
 def _removed(folder: Path) -> int | None:

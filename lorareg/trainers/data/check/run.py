@@ -25,7 +25,7 @@ from lorareg.trainers.data.unread import FIX, UNREAD, unread, why_unread, with_e
 CHECK = "1"
 """Version of the checks: raised when an unchanged dataset would get another report."""
 # Not in the dataset's digest, but read by the check.
-ASIDE = frozenset({".yaml", ".json"})
+ASIDE = frozenset({".yaml", ".yml", ".json"})
 
 Stage = Callable[[str, int, int], None]
 
