@@ -72,7 +72,7 @@ def prepare(
     from lorareg.trainers.data.target import resolve
 
     target = resolve(dataset)
-    source = _source(target, to)
+    source = _source(target)
     if size is None and isinstance(target.manifest, ImageManifest):
         size = target.manifest.train.resolution
     ending = "jpeg" if image_format == "jpg" else image_format
@@ -87,19 +87,11 @@ def prepare(
     raise typer.Exit(0 if outcome.ok else 1)
 
 
-def _source(target: Target, to: Path) -> Source:
+def _source(target: Target) -> Source:
     from lorareg.registry.digest import DigestCache
     from lorareg.registry.manifest import TextManifest
     from lorareg.trainers.data.copies.prepare import Source
 
-    is_dialogues = target.path.suffix.lower() == ".jsonl"
-    if target.path.is_file() and not is_dialogues:
-        words = ("lorareg", "data", "prepare", str(target.path.parent), "--out", str(to))
-        raise LoraregError(
-            f"{target.name} is a file",
-            why="lorareg data prepare makes copies of all pictures in a folder",
-            fix=f"name its folder: {shlex.join(words)}",
-        )
     if isinstance(target.manifest, TextManifest) or target.path.is_file():
         raise LoraregError(
             f"{target.name} has no pictures",

@@ -134,8 +134,8 @@ def test_a_single_picture_is_told_that_its_folder_is_wanted(registry: Path) -> N
     code, _, err = typed("data/ink/0.png", "--out", "copies")
 
     assert code == 2
-    assert "data/ink/0.png is a file" in err
-    assert "lorareg data prepare data/ink --out copies" in err
+    assert "data/ink/0.png is no dataset" in err
+    assert "name its folder: data/ink" in err
 
 
 @pytest.mark.parametrize("where", ["data/other", "data/other/new", "data"])
