@@ -138,7 +138,7 @@ def test_a_picture_that_kills_its_process_is_named_and_the_others_are_measured(
 ) -> None:
     files = make(tmp_path / "data", WORTH_PROCESSES)
     deadly(tmp_path, monkeypatch, "os.kill(os.getpid(), 9)")
-    files["deadly.png"] = tmp_path / "data/deadly.png"
+    files = {"deadly.png": tmp_path / "data/deadly.png", **files}
     photo(99).save(files["deadly.png"])
 
     facts, broken, done = check(files, tmp_path / "facts.sqlite")

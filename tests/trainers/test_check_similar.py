@@ -61,6 +61,21 @@ def test_chunks_cover_all_bits_and_their_radii_leave_no_gap(count: int, distance
     assert sum(radius + 1 for _, radius in chunks) > distance
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(0, 255), min_size=1, max_size=40), st.integers(-1, 4))
+def test_keys_that_differ_in_a_radius_are_looked_up_each_once(keys: list[int], radius: int) -> None:
+    near = similar._near(np.array(keys, dtype=np.int64), 8, radius)
+
+    found = [tuple(sorted(pair)) for one, other in near for pair in zip(one, other, strict=True)]
+
+    assert sorted(found) == [
+        (i, j)
+        for i, one in enumerate(keys)
+        for j, other in enumerate(keys)
+        if i < j and (one ^ other).bit_count() <= radius
+    ]
+
+
 @pytest.mark.parametrize("hashes", [{}, {"a": 5}])
 def test_none_and_one_have_no_group(hashes: dict[str, int]) -> None:
     assert similar.groups(hashes, 8) == []
@@ -80,7 +95,7 @@ def test_planted_pairs_among_many_are_found_fast() -> None:
     values = random.integers(0, 2**64, 20_000, dtype=np.uint64, endpoint=False)
     hashes = {f"{number:05}": int(value) for number, value in enumerate(values)}
     for number in range(50):
-        hashes[f"copy of {number}"] = int(values[number]) ^ 0b1011 << number % 60
+        hashes[f"copy of {number}"] = int(values[number]) ^ 0x0101010101010101 << number % 8
     start = time.perf_counter()
 
     found = similar.groups(hashes, 8)

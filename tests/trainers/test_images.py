@@ -12,8 +12,7 @@ import pytest
 from PIL import Image
 
 from lorareg.errors import InvalidFileError
-from lorareg.trainers.data.images import ImageRecord, check_pictures, load_image, square
-from tests.trainers.pico_images import make_pictures
+from lorareg.trainers.data.images import load_image, square
 
 
 def quarters() -> Image.Image:
@@ -229,19 +228,6 @@ def test_random_damage_is_refused_or_survived_but_never_a_crash(tmp_path: Path) 
             path.write_bytes(data.tobytes())
             with suppress(InvalidFileError):
                 assert load_image(path).mode == "RGB"
-
-
-def test_broken_and_small_pictures_are_all_named(tmp_path: Path) -> None:
-    records = list(make_pictures(tmp_path, 3))  # 32, 35 and 38 pixels wide, 40 high
-    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
-    records.append(ImageRecord("broken.png", tmp_path / "broken.png", "x", "sha256:0"))
-    told: list[int] = []
-
-    broken, small = check_pictures(records, 36, told.append)
-
-    assert [line.partition(": ")[0] for line in broken] == ["broken.png"]
-    assert small == ["00.png: 32x40, below 36 pixels", "01.png: 35x40, below 36 pixels"]
-    assert told == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,7 @@ The folder is read and never written to.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,32 +133,6 @@ def orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) else 1
 
 
-def check_pictures(
-    records: Sequence[ImageRecord], resolution: int, advance: Callable[[int], None]
-) -> tuple[list[str], list[str]]:
-    """Decode every picture, in threads.
-
-    Args:
-        records: what to look at.
-        resolution: pixels; a shorter side below it would have to be enlarged.
-        advance: told of each picture done.
-
-    Returns:
-        Names of the broken pictures, and sentences on those that are too small.
-    """
-    broken: list[str] = []
-    small: list[str] = []
-    with ThreadPoolExecutor() as pool:
-        for record, outcome in zip(records, pool.map(_size, records), strict=True):
-            advance(1)
-            if isinstance(outcome, str):
-                broken.append(f"{record.id}: {outcome}")
-            elif min(outcome) < resolution:
-                width, height = outcome
-                small.append(f"{record.id}: {width}x{height}, below {resolution} pixels")
-    return broken, small
-
-
 def square(image: Image.Image, side: int) -> tuple[Image.Image, tuple[int, int]]:
     """Shrink the shorter side to ``side`` pixels and cut out the centre.
 
@@ -171,13 +144,6 @@ def square(image: Image.Image, side: int) -> tuple[Image.Image, tuple[int, int]]
     shrunk = image.resize((width, height), Image.Resampling.LANCZOS)
     left, top = (width - side) // 2, (height - side) // 2
     return shrunk.crop((left, top, left + side, top + side)), (top, left)
-
-
-def _size(record: ImageRecord) -> tuple[int, int] | str:
-    try:
-        return load_image(record.path).size
-    except InvalidFileError as error:
-        return error.why
 
 
 def _why(path: Path, error: Exception) -> str:

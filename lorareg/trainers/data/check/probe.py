@@ -28,6 +28,7 @@ ROUNDING = 2.0  # Laplacian variance of 8-bit rounding alone: 1/12 times 4 * 1 +
 FAINT = 8.0  # Laplacian variance below which there is hardly an edge to be sharp
 GPS = 0x8825  # the EXIF tag of a directory, and of that two tags:
 LATITUDE, LONGITUDE = 2, 4
+LYING = range(5, 9)  # EXIF orientations that swap width and height
 
 Floats = NDArray[np.float32]
 
@@ -83,8 +84,9 @@ class Facts:
 def probe(path: Path) -> Facts:
     """Decode and measure a picture.
 
-    Of a colour JPEG only the lightness is computed, from all its bytes: it takes 0.8 of the time,
-    and nearly all measures are of lightness. ``tint`` fetches the colours where they matter.
+    A JPEG is read to its last byte, but its pixels are computed no larger than they are measured,
+    and only their lightness: 0.6 of the time at 512 pixels, a fifth of it at 4,000. ``tint``
+    fetches the colours where they matter.
     Pillow may warn of damaged metadata and of sizes near its limit; whoever calls this for many
     pictures silences that once (``probes.probe_all`` does).
 
@@ -92,15 +94,17 @@ def probe(path: Path) -> Facts:
         InvalidFileError: what ``images.load_image`` refuses.
     """
     with opened(path) as image:
-        mode, bits = image.mode, _bits(image)
-        image.draft("L", image.size)
+        said: dict[str, Any] = {"mode": image.mode, "bits": _bits(image)}
+        width, height = image.size
+        image.draft("L", (SIDE, SIDE))
         image.load()  # metadata may come after the pixels
-        said = _said(image)
+        said |= _said(image)
         plain = image.mode == "L" and not image.has_transparency_data
         seen = turned(image) if plain else as_seen(image)
-    coloured = None if mode == "RGB" and seen.mode == "L" else _tint(seen)
-    said |= {"mode": mode, "bits": bits, "width": seen.width, "height": seen.height}
-    return Facts(**said, **_measured(seen), tint=coloured)
+    if said["orientation"] in LYING:
+        width, height = height, width
+    coloured = None if said["mode"] == "RGB" and seen.mode == "L" else _tint(seen)
+    return Facts(width=width, height=height, tint=coloured, **said, **_measured(seen))
 
 
 def tint(path: Path) -> str:
@@ -168,11 +172,12 @@ def sharpness(grey: Image.Image, half: Image.Image) -> float | None:
         return None
     side = max(LEAST, min(half.size) // TILES)
     grid = (grey.height // (2 * side), grey.width // (2 * side))
-    coarse = _energy(_tiles(half, side, grid))
-    chosen = np.argsort(coarse)[-max(1, coarse.size // DETAILED) :]
-    fine = _energy(_tiles(grey, 2 * side, grid)[chosen])
-    above = max(0.0, float(fine.mean()) - ROUNDING)
-    return round(above / (float(coarse[chosen].mean()) + FAINT), 4)
+    coarse = _energy(_tiles(half, side, grid).reshape(-1, side, side))
+    count = max(1, coarse.size // DETAILED)
+    chosen = np.argsort(coarse)[-count:]
+    fine = _energy(_tiles(grey, 2 * side, grid)[divmod(chosen, grid[1])])
+    above = max(0.0, float(fine.sum()) / count - ROUNDING)
+    return round(above / (float(coarse[chosen].sum()) / count + FAINT), 4)
 
 
 def phash(thumb: Image.Image) -> int:
@@ -199,15 +204,16 @@ def _cosines() -> NDArray[np.float64]:
     return 2 * np.cos(np.pi * frequency * (2 * place + 1) / (2 * THUMB))
 
 
-def _tiles(grey: Image.Image, side: int, grid: tuple[int, int]) -> NDArray[np.int16]:
-    """A picture cut into rows and columns of squares (tiles, side, side); the rest is left out."""
+def _tiles(grey: Image.Image, side: int, grid: tuple[int, int]) -> NDArray[np.uint8]:
+    """A picture cut into squares (rows, columns, side, side); the rest is left out."""
     rows, columns = grid
-    light = np.asarray(grey)[: rows * side, : columns * side].astype(np.int16)
-    return light.reshape(rows, side, columns, side).swapaxes(1, 2).reshape(-1, side, side)
+    light = np.asarray(grey)[: rows * side, : columns * side]
+    return light.reshape(rows, side, columns, side).swapaxes(1, 2)
 
 
-def _energy(tiles: NDArray[np.int16]) -> Floats:
+def _energy(light: NDArray[np.uint8]) -> Floats:
     """Mean square of the Laplacian within each tile: its variance, since its mean is zero."""
+    tiles = light.astype(np.int16)
     edges = tiles[:, 1:-1, :-2] + tiles[:, 1:-1, 2:] + tiles[:, :-2, 1:-1] + tiles[:, 2:, 1:-1]
     edges -= 4 * tiles[:, 1:-1, 1:-1]
     square = np.square(edges.reshape(len(tiles), -1), dtype=np.float32)
@@ -215,14 +221,17 @@ def _energy(tiles: NDArray[np.int16]) -> Floats:
 
 
 def _shrunk(seen: Image.Image) -> Image.Image:
-    """A picture with a shorter side of at most ``SIDE`` pixels, by averaging as far as possible."""
+    """A picture with a shorter side of at most ``SIDE`` pixels.
+
+    By averaging areas: by interpolation, some sizes would come out half as sharp as others.
+    """
     factor = min(seen.size) // SIDE
     reduced = seen.reduce(factor) if factor > 1 else seen
     scale = SIDE / min(reduced.size)
     if scale >= 1:
         return reduced
     size = (round(reduced.width * scale), round(reduced.height * scale))
-    return reduced.resize(size, Image.Resampling.BILINEAR)
+    return reduced.resize(size, Image.Resampling.BOX)
 
 
 def _percentiles(histogram: list[int]) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""A process that measures pictures: a path a line comes in, what was found goes out.
+"""A process that measures pictures: lists of paths come in, what was found goes out, in lines.
 
 It is no multiprocessing worker: those load the program's main module again (the whole command
 line, in every process), hand over pickles, and do not say on which picture one of them died.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import warnings
 from pathlib import Path
 
 from lorareg.errors import InvalidFileError
@@ -45,11 +44,11 @@ def broken(why: str, *, lasting: bool) -> str:
 def main() -> None:
     """Answer until the input ends, which it also does when the parent is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent ends this one
-    warnings.simplefilter("ignore")  # Pillow's, about damaged metadata and large pictures
     sys.stdout.buffer.write(READY)
     sys.stdout.buffer.flush()
     for line in sys.stdin.buffer:
-        sys.stdout.buffer.write(answer(Path(json.loads(line))).encode() + b"\n")
+        for path in json.loads(line):
+            sys.stdout.buffer.write(answer(Path(path)).encode() + b"\n")
         sys.stdout.buffer.flush()
 
 
