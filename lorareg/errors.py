@@ -39,7 +39,6 @@ class LoraregError(Exception):
             lines.append(f"fix: {self.fix}")
         return "\n".join(lines)
 
-
     @property
     def sentence(self) -> str:
         r"""What and why in one line, for lists.

@@ -41,7 +41,7 @@ def of_file(path: PathLike[str]) -> str:
     """
     try:
         with open(path, "rb", buffering=0) as stream:
-            if os.fstat(stream.fileno()).st_size <= CHUNK:  # most pictures: 1.4 times as fast
+            if os.fstat(stream.fileno()).st_size <= SMALL:  # most pictures: 1.4 times as fast
                 return of_bytes(stream.read())
             return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
     except OSError as error:

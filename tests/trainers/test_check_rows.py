@@ -12,11 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lorareg.registry import dataset
 from lorareg.registry.base import ResolvedBase
-from lorareg.trainers.data.check import languages, lengths, turns
+from lorareg.trainers.data.check import languages, lengths, text_data, turns
 from lorareg.trainers.data.check.findings import Finding
 from lorareg.trainers.data.check.resemblance import Resemblance, similarity
 from lorareg.trainers.data.check.rows import Checked, check
+from lorareg.trainers.data.check.run import Place
+from lorareg.trainers.data.check.wishes import Wishes
 from lorareg.trainers.data.dialogue_rows import Message
 from lorareg.trainers.data.dialogues import DialogueRecord
 
@@ -107,6 +110,21 @@ def test_personal_data_is_counted_by_kind_and_never_shown(tmp_path: Path) -> Non
     )
 
 
+def test_the_folder_one_stands_in_can_be_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "my talk"
+    folder.mkdir()
+    (folder / "a.jsonl").write_text(json.dumps(pair("Who?", "Mail jane@x.org, captain.")))
+    monkeypatch.chdir(folder)
+
+    (found,) = check(
+        Path(), encode=None, max_length=64, held_out=none_held_out, stage=quiet
+    ).findings
+
+    assert found.fix == f"lorareg data redact '{folder}' --out '{tmp_path / 'my talk-redacted'}'"
+
+
 @pytest.mark.parametrize("folder", ["tone_pirate"])
 def test_the_sample_dialogues_give_no_false_alarm(folder: str) -> None:
     path = Path(__file__).parents[2] / "data" / folder
@@ -132,7 +150,8 @@ def test_a_file_in_gbk_comes_with_the_command_that_mends_it(tmp_path: Path) -> N
     (found,) = check(path, encode=None, max_length=64, held_out=none_held_out, stage=quiet).findings
 
     assert found.code == "not-utf8"
-    assert found.fix.startswith("iconv -f GBK -t UTF-8 '对话 1.jsonl' > utf8.tmp")
+    new = tmp_path / "对话 1.utf8.jsonl"
+    assert found.fix == f"iconv -f GBK -t UTF-8 '{path}' > '{new}'"
 
 
 def test_the_same_turn_on_both_sides_of_the_split_is_leakage(tmp_path: Path) -> None:
@@ -176,6 +195,43 @@ def test_chinese_turns_are_near_duplicates_when_a_few_characters_differ() -> Non
     changed = (LONG[0], LONG[1].replace("木桥", "石桥"))
 
     found = list(turns.findings([record(1, *LONG), record(2, *changed)], (), quiet))
+
+    assert brief(found) == [("near-duplicate", "warning", ("1", "2"))]
+
+
+def test_exact_duplicates_are_named_as_such_though_a_third_row_is_similar() -> None:
+    changed = (LONG[0], LONG[1].replace("木桥", "石桥"))
+    rows = [record(1, *LONG), record(2, *LONG), record(3, *changed)]
+
+    found = list(turns.findings(rows, (), quiet))
+
+    assert brief(found) == [
+        ("duplicate", "warning", ("1", "2")),
+        ("near-duplicate", "warning", ("1", "2", "3")),
+    ]
+
+
+def test_all_rows_of_a_template_are_named() -> None:
+    names = ["Tom", "Anna", "Bartholomew", "Kim", "Alexandra", "Bo", "Christopher", "Lee"]
+    names += ["Maximilian", "Zoe"]
+    asked = "Please write a short birthday greeting for my old friend {} from the harbour."
+    said = "Dear {}, all of the crew wish you a happy birthday and fair winds for the new year!"
+    rows = [record(n, asked.format(name), said.format(name)) for n, name in enumerate(names)]
+
+    (found,) = turns.findings(rows, (), quiet)
+
+    assert (found.code, len(found.files)) == ("near-duplicate", 10)
+
+
+def test_short_chinese_questions_that_differ_in_a_character_are_near_duplicates() -> None:
+    answer = "点击登录页面上的“忘记密码”，再按照邮件{}的提示操作{}"
+    rows = [
+        record(1, "如何重置我在网站上的密码？", answer.format("中", "即可。")),
+        record(2, "如何重置我在网站的密码？", answer.format("里", "即可！")),
+        record(3, "如何修改我在网站上的头像？", "打开个人资料，点击头像就能上传一张新的图片。"),
+    ]
+
+    found = list(turns.findings(rows, (), quiet))
 
     assert brief(found) == [("near-duplicate", "warning", ("1", "2"))]
 
@@ -272,6 +328,38 @@ def test_who_asks_for_a_translation_gets_another_language() -> None:
     ]
 
     assert [f.code for f in languages.findings(rows)] == ["language-mix"]
+
+
+def test_a_question_in_kanji_alone_may_be_answered_in_kana() -> None:
+    japanese = [record(1, "東京都庁所在地？", "とうきょうの新宿にあります。")]
+    chinese = [record(1, "东京在哪里？", "とうきょうは日本にあります。")]
+
+    assert list(languages.findings(japanese)) == []
+    assert [f.code for f in languages.findings(chinese)] == ["other-language"]
+
+
+@pytest.mark.parametrize(
+    "mark", ["<|im_end|>", "<|endoftext|>", "[INST]", "</s>", "<|eot_id|>", "<start_of_turn>"]
+)
+def test_a_mark_of_a_chat_template_in_a_message_is_named_without_a_base(
+    tmp_path: Path, mark: str
+) -> None:
+    found = checked(tmp_path, *GOOD, pair("What is your name?", f"I am the captain.{mark}"))
+
+    assert brief(found.findings) == [("control-token", "warning", ("5",))]
+    assert mark in found.findings[0].why
+
+
+def test_without_a_base_the_check_says_what_it_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in GOOD))
+    place = Place(path, "train.jsonl", tmp_path / "cache")
+    listing = dataset.scan(path, place.digests)
+
+    report = text_data.check(place, listing, Wishes("text-generation"), quiet)
+
+    assert brief(report.findings) == [("uncounted", "note", ())]
+    assert "name one with --base" in report.findings[0].why
 
 
 def test_a_few_rows_in_another_language_are_a_warning_and_many_a_note() -> None:

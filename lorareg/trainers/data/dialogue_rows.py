@@ -17,6 +17,8 @@ ignored, but for those that carry words the model would have to see (``history``
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 SHAPES = (
@@ -30,6 +32,9 @@ ROLES = {
     "assistant": "assistant",
     "gpt": "assistant",
 }
+REWRITE = 'write it as {"messages": [{"role": "user", "content": ...}, ...]}'
+AS_TEXT = "write it as text in quotes, or delete the row"
+NAMED = 8  # keys of an unknown shape that are named
 UNREAD = ("history", "tools", "functions", "images", "audios", "videos")
 
 
@@ -37,12 +42,14 @@ class RowError(ValueError):
     """Why a row cannot be used, in one line; the reader adds file and line.
 
     Attributes:
-        code: the kind of problem: "unknown-shape", "no-response" or "wrong-order".
+        code: the kind of problem: "unknown-shape", "duplicate-key", "no-response" or "wrong-order".
+        fix: what to do, where that depends on more than the code.
     """
 
-    def __init__(self, reason: str, code: str = "unknown-shape") -> None:
+    def __init__(self, reason: str, code: str = "unknown-shape", *, fix: str | None = None) -> None:
         super().__init__(reason)
         self.code = code
+        self.fix = fix
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,32 @@ class Message:
     content: str
 
 
+def unambiguous(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
+    """An object of a row, for ``json``'s ``object_pairs_hook``.
+
+    Raises:
+        RowError: a key is there twice; ``json`` would keep the last and say nothing.
+    """
+    value: dict[str, object] = {}
+    for key, part in pairs:
+        if key in value:
+            reason = f"{named_key(key)} is there twice; one of them would be lost"
+            raise RowError(reason, "duplicate-key")
+        value[key] = part
+    return value
+
+
+def named_key(key: str) -> str:
+    """A key as messages may show it: a name is shown, what may be a person's data is not.
+
+    >>> named_key("output"), named_key("13812345678")
+    ("key 'output'", 'a key of 11 characters')
+    """
+    if re.fullmatch("[A-Za-z_][A-Za-z0-9_]{0,30}", key):
+        return f"key {key!r}"
+    return f"a key of {len(key)} characters"
+
+
 def read_row(row: object) -> tuple[Message, ...]:
     """Turn a parsed JSON row into messages.
 
@@ -70,7 +103,7 @@ def read_row(row: object) -> tuple[Message, ...]:
     if not isinstance(row, dict):
         raise RowError(f"a row is an object {SHAPES}, not {_named(row)}")
     if unread := [key for key in UNREAD if row.get(key)]:
-        raise RowError(f"{unread[0]!r} is not read; put every turn into messages, as text")
+        raise RowError(f"{unread[0]!r} is not read", fix="put every turn into messages, as text")
     if "messages" in row:
         messages = _from_list(row["messages"], "messages", "role", "content")
     elif "conversations" in row:
@@ -80,8 +113,7 @@ def read_row(row: object) -> tuple[Message, ...]:
     elif "prompt" in row:
         messages = _from_pair(row, "prompt", "completion")
     else:
-        keys = ", ".join(map(str, row)) or "none"
-        raise RowError(f"unknown shape, keys {keys}; known are {SHAPES}")
+        raise RowError(f"unknown shape, {_keys(row)}; known are {SHAPES}")
     if messages and messages[0].role != "system" and _says(row.get("system")):
         messages = [Message("system", _text(row["system"], "system")), *messages]
     _check_turns(messages)
@@ -109,7 +141,10 @@ def _from_list(turns: object, name: str, who: str, what: str) -> list[Message]:
         role = turn[who]
         if not isinstance(role, str) or role not in ROLES:
             known = "system, user, assistant" if who == "role" else "system, human, gpt"
-            raise RowError(f"{place}: {who} {role!r} is not one of {known}")
+            raise RowError(
+                f"{place}: {who} is an unknown role, not one of {known}",
+                fix=f"let {who} be one of {known}, or delete the row",
+            )
         blank = "no-response" if ROLES[role] == "assistant" else "unknown-shape"
         messages.append(Message(ROLES[role], _text(turn[what], f"{place}: {what}", blank)))
     return messages
@@ -137,14 +172,24 @@ def _check_turns(messages: list[Message]) -> None:
 
 def _text(value: object, name: str, blank: str = "unknown-shape") -> str:
     if not isinstance(value, str):
-        raise RowError(f"{name} is {_named(value)}, not text")
+        raise RowError(f"{name} is {_named(value)}, not text", fix=AS_TEXT)
     if not value.strip():
-        raise RowError(f"{name} is empty", blank)
+        fix = None if blank == "no-response" else "fill it in, or delete the row"
+        raise RowError(f"{name} is empty", blank, fix=fix)
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise RowError(f"{name} holds half of a surrogate pair, which is no character") from None
+        raise RowError(
+            f"{name} holds half of a surrogate pair, which is no character",
+            fix="correct the text from its source: half of an emoji was cut off",
+        ) from None
     return value
+
+
+def _keys(row: Mapping[str, object]) -> str:
+    keys = ", ".join(named_key(key) for key in list(row)[:NAMED])
+    more = f" and {len(row) - NAMED} more" if len(row) > NAMED else ""
+    return f"{keys}{more}" if keys else "no keys"
 
 
 def _says(value: object) -> bool:

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import codecs
 import json
+import shlex
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lorareg.errors import InvalidFileError, NotFoundError, listed
 from lorareg.trainers.data.dialogue_encoding import ForeignLines
-from lorareg.trainers.data.dialogue_rows import Message, RowError, read_row
+from lorareg.trainers.data.dialogue_rows import Message, RowError, read_row, unambiguous
 
 MAX_LINE = 16 << 20  # bytes; a longer line is no dialogue but a file without line ends
+SKIPPED = 1 << 20  # bytes of such a line that are read at a time
+NAMED = 10  # lines of another encoding that are named
+_JSON = json.JSONDecoder(object_pairs_hook=unambiguous)
 
 
 @dataclass(frozen=True)
@@ -57,8 +62,11 @@ class Problem:
         file: name within the dataset.
         line: from 1.
         code: "line-too-long", "not-utf8", "nul-bytes", "not-json", or a code of ``RowError``.
-        reason: one line.
+        reason: one line, without a value of the row: it may be personal.
         encoding: what the file seems to be in instead of UTF-8, as iconv calls it.
+        path: of the file, as a command can name it.
+        lines: the first ten lines with this problem, where there are several.
+        advice: what to do, where that depends on more than the code.
     """
 
     file: str
@@ -66,6 +74,9 @@ class Problem:
     code: str
     reason: str
     encoding: str | None = None
+    path: Path | None = None
+    lines: tuple[int, ...] = ()
+    advice: str | None = None
 
     def __str__(self) -> str:
         return f"{self.place}: {self.reason}"
@@ -74,6 +85,20 @@ class Problem:
     def place(self) -> str:
         """File and line, "train.jsonl:12"."""
         return f"{self.file}:{self.line}"
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """File and line of all lines that are named."""
+        return tuple(f"{self.file}:{line}" for line in self.lines or (self.line,))
+
+    @property
+    def recoding(self) -> str | None:
+        """The command that writes the file anew as UTF-8, next to it; None if none is known."""
+        if self.encoding is None:
+            return None
+        old = self.path or Path(self.file)
+        new = old.with_suffix(".utf8.jsonl")
+        return f"iconv -f {self.encoding} -t UTF-8 {_quoted(old)} > {_quoted(new)}"
 
 
 @dataclass(frozen=True)
@@ -148,7 +173,7 @@ def files(path: Path) -> list[tuple[str, Path]]:
             raise InvalidFileError(
                 f"{path.name} is not a .jsonl file",
                 why="a dialogue dataset has one JSON object a line",
-                fix=f"jq -c '.[]' {path.name} > {path.stem}.jsonl",
+                fix=f"jq -c '.[]' {_quoted(path)} > {_quoted(path.with_suffix('.jsonl'))}",
             )
         return [(_posix(path.name), path)]
     if not path.is_dir():
@@ -173,6 +198,10 @@ def files(path: Path) -> list[tuple[str, Path]]:
     return chosen
 
 
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
+
+
 def _posix(name: str) -> str:
     return unicodedata.normalize("NFC", name)  # macOS hands out NFD; ids must not depend on it
 
@@ -180,11 +209,12 @@ def _posix(name: str) -> str:
 def rows(name: str, path: Path) -> Iterator[Row | Problem]:
     """Rows and problems of one file, as they come; no more than a line is held at a time."""
     foreign = ForeignLines()
+    numbers: dict[str, list[int]] = defaultdict(list)
     for number, line in _lines(path):
         if len(line) > MAX_LINE:
-            reason = f"longer than {MAX_LINE >> 20} MB; not read further"
+            reason = f"longer than {MAX_LINE >> 20} MB; passed over"
             yield Problem(name, number, "line-too-long", reason)
-            break
+            continue
         if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             foreign.take(number, line)
             break  # line ends are two bytes there; nothing behind the first can be told
@@ -192,50 +222,64 @@ def rows(name: str, path: Path) -> Iterator[Row | Problem]:
             text = line.decode()
         except UnicodeDecodeError:
             foreign.take(number, line)
+            _name(numbers["not-utf8"], number)
             continue
         if "\0" in text:
             foreign.take(number, line)
+            _name(numbers["nul-bytes"], number)
         elif text.strip():
             yield _row(name, number, text)
     for number, code, reason, encoding in foreign.problems():
-        yield Problem(name, number, code, reason, encoding)
+        lines = tuple(numbers[code])
+        yield Problem(name, number, code, f"{reason}{_doubt(encoding)}", encoding, path, lines)
+
+
+def _name(numbers: list[int], number: int) -> None:
+    if len(numbers) < NAMED:
+        numbers.append(number)
+
+
+def _doubt(encoding: str | None) -> str:
+    """What to see to before a file is replaced: an encoding is a guess, and Big5 passes for GBK."""
+    if encoding is None:
+        return ""
+    perhaps = ", or perhaps Big5" if encoding == "GBK" else ""
+    return f"{perhaps}; read the new file before it replaces this one"
 
 
 def _row(name: str, number: int, text: str) -> Row | Problem:
+    advice = None
     try:
-        value = json.loads(text)
+        # A row that is cut off ends there, not at column 1 of a line below.
+        value = _JSON.decode(text.rstrip("\r\n"))
         return Row(f"{name}:{number}", value, read_row(value))
     except json.JSONDecodeError as error:
         code, reason = "not-json", f"not JSON, column {error.colno}: {error.msg}"
     except RecursionError:
         code, reason = "not-json", "not JSON anyone means: nested too deeply"
     except RowError as error:
-        code, reason = error.code, str(error)
-    except ValueError as error:  # an integer of more than 4,300 digits
-        code, reason = "not-json", f"not JSON: {error}"
-    return Problem(name, number, code, reason)
+        code, reason, advice = error.code, str(error), error.fix
+    except ValueError:  # an integer of more than 4,300 digits
+        code, reason = "not-json", "not JSON anyone means: a number with thousands of digits"
+    return Problem(name, number, code, reason, advice=advice)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Numbered lines, each cut off just above MAX_LINE; without a byte-order mark."""
+    """Numbered lines, without a byte-order mark; of one above MAX_LINE no more than its head."""
     with path.open("rb") as stream:
         number = 1
         line = stream.readline(MAX_LINE + 1).removeprefix(codecs.BOM_UTF8)
         while line:
             yield number, line
+            while len(line) > SKIPPED and not line.endswith(b"\n"):
+                line = stream.readline(SKIPPED + 1)
             number += 1
             line = stream.readline(MAX_LINE + 1)
 
 
-def _remedy(problems: Iterable[Problem]) -> str:
-    recode = next(((p.file, p.encoding) for p in problems if p.encoding), None)
-    if not recode:
-        return "correct or delete these rows; the training needs every one of them to be right"
-    name, guess = recode
-    return (
-        f"iconv -f {guess} -t UTF-8 {name} > utf8.tmp && mv utf8.tmp {name}"
-        "; then correct or delete the other rows, if any"
-    )
+def _remedy(problems: Sequence[Problem]) -> str:
+    correct = "correct or delete these rows; the training needs every one of them to be right"
+    return next((problem.recoding for problem in problems if problem.recoding), correct)
 
 
 def _counted(count: int) -> str:

@@ -91,12 +91,24 @@ def _switches(record: DialogueRecord) -> Iterator[Finding]:
             asked = f"{asked}\n{message.content}"
             continue
         before, after = main_script(asked), main_script(message.content)
+        if (before, after) == ("Han", "Kana") and _may_be_japanese(asked):
+            before = after
         if before and after and before != after and not _ASKS.search(asked):
             why = f"asked in {before}, answered in {after}"
             fix = "answer in the language of the question, or delete the row"
             yield Finding("other-language", "warning", (record.id,), why, fix)
             return
         asked = ""
+
+
+def _may_be_japanese(text: str) -> bool:
+    """Whether all its Han are among the 6,355 kanji of JIS X 0208, as few Chinese sentences are.
+
+    >>> _may_be_japanese("東京都庁所在地"), _may_be_japanese("东京在哪里")
+    (True, False)
+    """
+    han = "".join(_RUNS["Han"].findall(text))
+    return han.encode("shift_jis", "ignore").decode("shift_jis") == han
 
 
 def _said(record: DialogueRecord) -> str:

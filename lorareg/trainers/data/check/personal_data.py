@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,8 +17,10 @@ def findings(path: Path, records: Sequence[DialogueRecord], stage: Stage) -> Ite
     """A warning for each row that holds personal data beyond doubt."""
     from lorareg.trainers.data.redact.personal import scan
 
-    out = f"{path.stem}-redacted{path.suffix}"
-    fix = f"lorareg data redact {path} --out {path.with_name(out)}"
+    if path.name in {"", ".."}:  # "." has no name that another could be made of
+        path = path.resolve()
+    out = path.with_name(f"{path.stem}-redacted{path.suffix}")
+    fix = f"lorareg data redact {shlex.quote(str(path))} --out {shlex.quote(str(out))}"
     for number, record in enumerate(records, start=1):
         kinds = sum((scan(message.content) for message in record.messages), Counter[str]())
         if kinds:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from lorareg.trainers.data import dialogues
 from lorareg.trainers.data.check import languages, lengths, personal_data, turns
 from lorareg.trainers.data.check.findings import Finding
 from lorareg.trainers.data.check.lengths import Encode
+from lorareg.trainers.data.dialogue_rows import REWRITE
 from lorareg.trainers.data.dialogues import DialogueRecord, Problem
 
 Stage = Callable[[str, int, int], None]
@@ -21,10 +21,16 @@ FIXES = {
     "not-utf8": "save the file as UTF-8",
     "nul-bytes": "save the file as UTF-8, without NUL bytes",
     "not-json": "correct the row, or delete it",
-    "unknown-shape": 'write it as {"messages": [{"role": "user", "content": ...}, ...]}',
+    "duplicate-key": "keep one of the two, or give one another name",
+    "unknown-shape": REWRITE,
     "no-response": "answer the question, or delete the row",
     "wrong-order": "let user and assistant speak in turn, the user first",
 }
+# Of the chat templates of ChatML, Llama 2 and 3, Mistral, Gemma and GPT-2.
+_CONTROL = re.compile(
+    r"<\|(?:im_start|im_end|im_sep|endoftext|begin_of_text|end_of_text|eot_id|eom_id|"
+    r"start_header_id|end_header_id)\|>|\[/?INST\]|<</?SYS>>|</?s>|<(?:start|end)_of_turn>"
+)
 # Control characters that no keyboard types, and the mark that a decoder leaves for lost bytes.
 _ODD = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd]")
 
@@ -80,6 +86,7 @@ def check(
         *_emptiness(path, reading),
         *_odd_characters(records),
         *counted.findings,
+        *_control_tokens(records, _refused(counted.findings)),
         *turns.findings(records, aside, stage),
         *languages.findings(records),
         *personal_data.findings(path, records, stage),
@@ -91,11 +98,8 @@ def check(
 
 
 def _of_problem(problem: Problem) -> Finding:
-    fix = FIXES[problem.code]
-    if problem.encoding:
-        name = shlex.quote(problem.file)
-        fix = f"iconv -f {problem.encoding} -t UTF-8 {name} > utf8.tmp && mv utf8.tmp {name}"
-    return Finding(problem.code, "error", (problem.place,), problem.reason, fix)
+    fix = problem.recoding or problem.advice or FIXES[problem.code]
+    return Finding(problem.code, "error", problem.places, problem.reason, fix)
 
 
 def _emptiness(path: Path, reading: dialogues.Reading) -> Iterator[Finding]:
@@ -112,3 +116,20 @@ def _odd_characters(records: Sequence[DialogueRecord]) -> Iterator[Finding]:
             why = f"holds {shown}: bytes were lost or read in the wrong encoding"
             fix = "correct the text from its source"
             yield Finding("odd-characters", "warning", (record.id,), why, fix)
+
+
+def _refused(findings: Sequence[Finding]) -> set[str]:
+    refused = (finding for finding in findings if finding.code == "refused-by-template")
+    return {name for finding in refused for name in finding.files}
+
+
+def _control_tokens(
+    records: Sequence[DialogueRecord], refused: Collection[str]
+) -> Iterator[Finding]:
+    """Marks of common chat templates within messages, but for rows that the base refuses."""
+    for record in records:
+        marks = {hit for message in record.messages for hit in _CONTROL.findall(message.content)}
+        if marks and record.id not in refused:
+            why = f"holds {', '.join(sorted(marks))}: a control token of common chat templates"
+            fix = "take it out of the text: training writes those of the base itself"
+            yield Finding("control-token", "warning", (record.id,), why, fix)

@@ -79,13 +79,16 @@ def check(
     if trigger is not None:
         wishes = replace(wishes, trigger=trigger)
     found = examine(place, listing, wishes, stage)
-    return replace(found, findings=[*found.findings, *notes])
+    kept = [f for f in found.findings if not notes or f.code != "uncounted"]
+    return replace(found, findings=[*kept, *notes])
 
 
 def examine(place: Place, listing: Listing, wishes: Wishes, stage: Stage) -> Report:
     """Check what is listed, or recall the report on the same bytes and wishes."""
     aside = _aside(place.path)
-    asked = [CHECK, RULES, listing.digest, sorted(aside.items()), wishes.document()]
+    # Fixes name the path.
+    asked = [CHECK, RULES, str(place.path), listing.digest, sorted(aside.items())]
+    asked.append(wishes.document())
     path = place.cache / "checks" / f"{of_json(asked).partition(':')[2]}.json"
     if known := report.recall(path, place.name):
         return known

@@ -15,6 +15,11 @@ from lorareg.trainers.data.check.wishes import Wishes
 if TYPE_CHECKING:
     from lorareg.trainers.data.check.run import Place, Stage
 
+NO_BASE = (
+    "tokens, truncation and control tokens of a base are not checked: "
+    "name one with --base, or an adapter"
+)
+
 
 def check(place: Place, listing: Listing, wishes: Wishes, stage: Stage) -> Report:
     """Every finding on rows and turns, and statistics."""
@@ -38,9 +43,9 @@ def check(place: Place, listing: Listing, wishes: Wishes, stage: Stage) -> Repor
 
 
 def _encode(place: Place, wishes: Wishes) -> tuple[Encode | None, list[Finding]]:
-    """How the base reads a dialogue; a note if its tokenizer cannot be had."""
+    """How the base reads a dialogue; a note if there is none or its tokenizer cannot be had."""
     if wishes.base is None:
-        return None, []
+        return None, [Finding("uncounted", "note", (), NO_BASE, "")]
     try:
         return lengths.chat(wishes.base, place.cache).rows, []
     except LoraregError as error:

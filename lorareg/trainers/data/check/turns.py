@@ -1,9 +1,11 @@
 """Turns that say the same: duplicates, near-duplicates, leakage, and contradictory answers.
 
-A turn is a question with its answer. Texts are near-duplicates if the sets of their four-character
-pieces overlap by 0.8 (Jaccard) and their numbers are the same; pieces of characters need no spaces
-between words, so Chinese is compared like English. Candidates come from MinHash and locality-
-sensitive hashing, so time grows with the number of turns, not with its square.
+A turn is a question with its answer. Texts are near-duplicates if the sets of their pieces (four
+characters, of Chinese two) overlap by 0.8 (Jaccard) and their numbers are the same: rows that
+differ in a number are exercises, and are never called near-duplicates. To a group of them belong
+those too that overlap with one by 0.7, so that all rows of a template are named. Candidates come
+from MinHash and locality-sensitive hashing, so time grows with the number of turns, not with its
+square.
 
 Source: Broder 1997, "On the resemblance and containment of documents"; Leskovec, Rajaraman, Ullman,
 "Mining of Massive Datasets", chapter 3.
@@ -17,7 +19,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lorareg.trainers.data.check.findings import Finding
-from lorareg.trainers.data.check.resemblance import Resemblance, plain, similarity
+from lorareg.trainers.data.check.resemblance import ALIKE, Resemblance, plain, similarity
 from lorareg.trainers.data.dialogues import DialogueRecord
 
 Stage = Callable[[str, int, int], None]
@@ -57,13 +59,15 @@ def findings(
     """
     turns = [turn for record in records for turn in _compared(record)]
     order = {record.id: number for number, record in enumerate(records)}
-    groups = _groups(turns, stage)
-    for group in groups:
-        rows = tuple(sorted({turns[i].record for i in group}, key=order.__getitem__))
-        exact = len({_squeezed(turns[i].text) for i in group}) == 1
-        yield _repeated(rows, exact, len(group), held_out, _least([turns[i].text for i in group]))
-    says = {number: group[0] for group in groups for number in group}
-    yield from _contradictions(turns, says, order)
+    same = _same(turns)
+    root = _alike(turns, same, stage)
+    for roots in (same, root):
+        for group in _groups(roots):
+            texts = list(dict.fromkeys(_squeezed(turns[i].text) for i in group))
+            if (len(texts) == 1) == (roots is same):
+                rows = tuple(sorted({turns[i].record for i in group}, key=order.__getitem__))
+                yield _repeated(rows, len(group), held_out, texts)
+    yield from _contradictions(turns, root, order)
 
 
 def turns_of(record: DialogueRecord) -> Iterator[Turn]:
@@ -82,22 +86,41 @@ def _compared(record: DialogueRecord) -> list[Turn]:
     return turns if len(turns) == 1 else [t for t in turns if len(plain(t.text)) >= SHORT]
 
 
-def _groups(turns: Sequence[Turn], stage: Stage) -> list[list[int]]:
-    """Positions of turns that say the same, exactly or nearly; only groups of two or more."""
+def _same(turns: Sequence[Turn]) -> list[int]:
+    """Position of each turn -> that of the first one with the same words."""
     first: dict[str, int] = {}
+    return [first.setdefault(_squeezed(turn.text), number) for number, turn in enumerate(turns)]
+
+
+def _alike(turns: Sequence[Turn], same: Sequence[int], stage: Stage) -> list[int]:
+    """Position of each turn -> that of one which stands for all that say nearly the same."""
     root = list(range(len(turns)))
+    akin: list[tuple[int, int]] = []
+    core: set[int] = set()
     seen = Resemblance()
     for number, turn in enumerate(turns):
-        root[number] = first.setdefault(_squeezed(turn.text), number)
-        if root[number] == number:
-            for other in seen.find_and_add(number, turn.text):
-                # a long question makes "Yes." and "No." alike
-                if similarity(turn.answer, turns[other].answer) >= ANSWERS:
-                    root[_root(root, number)] = _root(root, other)
+        others = seen.find_and_add(number, turn.text) if same[number] == number else ()
+        for other, alike in others:
+            # a long question makes "Yes." and "No." alike
+            if similarity(turn.answer, turns[other].answer) < ANSWERS:
+                continue
+            if alike >= ALIKE:
+                root[_root(root, number)] = _root(root, other)
+                core |= {number, other}
+            else:
+                akin.append((number, other))
         stage("comparing turns", number + 1, len(turns))
+    for one, other in akin:
+        if one in core or other in core:
+            root[_root(root, one)] = _root(root, other)
+    return [_root(root, first) for first in same]
+
+
+def _groups(roots: Sequence[int]) -> list[list[int]]:
+    """Positions of turns with the same root; only groups of two or more."""
     groups = defaultdict(list)
-    for number in range(len(turns)):
-        groups[_root(root, number)].append(number)
+    for number, root in enumerate(roots):
+        groups[root].append(number)
     return [group for group in groups.values() if len(group) > 1]
 
 
@@ -109,9 +132,18 @@ def _root(root: list[int], number: int) -> int:
 
 
 def _repeated(
-    rows: tuple[str, ...], exact: bool, turns: int, held_out: Collection[str], least: float
+    rows: tuple[str, ...], turns: int, held_out: Collection[str], texts: Sequence[str]
 ) -> Finding:
-    how = "the same" if exact else f"nearly the same ({least:.2f} alike)"
+    """What a group of turns is called.
+
+    Args:
+        rows: that they are in.
+        turns: how many there are.
+        held_out: rows that training only measures on.
+        texts: what they say, each wording once.
+    """
+    exact = len(texts) == 1
+    how = "the same" if exact else f"nearly the same ({_least(texts):.2f} alike, numbers the same)"
     if len(rows) == 1:
         why = f"{turns} turns of this row say {how}"
         return Finding("repeated-turn", "warning", rows, why, "delete the repetition")
@@ -130,18 +162,18 @@ def _least(texts: Sequence[str]) -> float:
 
 
 def _contradictions(
-    turns: Sequence[Turn], says: Mapping[int, int], order: Mapping[str, int]
+    turns: Sequence[Turn], says: Sequence[int], order: Mapping[str, int]
 ) -> Iterator[Finding]:
     """The same question, after the same words, with answers that differ.
 
     Args:
         turns: all.
-        says: position of a turn -> the first turn that says the same, where one does.
+        says: position of a turn -> that of one which stands for all that say the same.
         order: record -> its place in the dataset.
     """
     asked: dict[str, dict[int, str]] = defaultdict(dict)
     for number, turn in enumerate(turns):
-        asked[turn.context][says.get(number, number)] = turn.record
+        asked[turn.context][says[number]] = turn.record
     for answers in asked.values():
         if len(answers) > 1:
             rows = tuple(sorted(set(answers.values()), key=order.__getitem__))
