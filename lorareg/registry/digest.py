@@ -20,7 +20,8 @@ from typing import Any
 from lorareg.errors import InvalidFileError
 from lorareg.registry.memory import Memory
 
-CHUNK = 1 << 20  # bytes that are read at once
+CHUNK = 1 << 20  # bytes of a large file that are read at a time
+SMALL = 1 << 18  # bytes; up to this a file is read at once
 RACY_SECONDS = 2.0  # a file changed this recently may change again within one tick of its clock
 
 
