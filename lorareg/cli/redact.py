@@ -27,6 +27,9 @@ def redact(
     The same person gets the same placeholder within a conversation: [NAME_1]. The original stays
     as it is; a record beside the output says what was replaced, in numbers only.
 
+    Not covered: pictures, languages other than English and Chinese, and what only the story tells;
+    python -m benchmarks.redaction prints how much is found.
+
     Examples:
         lorareg data redact data/support.jsonl --out data/support_clean.jsonl
 

@@ -85,10 +85,10 @@ def test_a_dataset_counts_as_redacted_until_it_is_changed(tmp_path: Path) -> Non
     source, out = write(tmp_path / "talk.jsonl", *ROWS), tmp_path / "clean.jsonl"
     run(source, out)
 
-    assert record.is_redacted(out, digests(out))
-    assert not record.is_redacted(source, digests(source))
+    assert not record.unredacted(out, digests(out))
+    assert record.unredacted(source, digests(source))
     write(out, *ROWS)
-    assert not record.is_redacted(out, digests(out))
+    assert record.unredacted(out, digests(out))
 
 
 def test_a_damaged_record_is_none(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_damaged_record_is_none(tmp_path: Path) -> None:
 
     for text in ("", "[]", "{}", "[" * 100_000):
         record.path_of(out).write_text(text)
-        assert not record.is_redacted(out, digests(out))
+        assert record.unredacted(out, digests(out))
 
 
 def test_a_folder_is_redacted_to_a_new_folder_file_by_file(tmp_path: Path) -> None:
@@ -110,9 +110,9 @@ def test_a_folder_is_redacted_to_a_new_folder_file_by_file(tmp_path: Path) -> No
 
     assert report.files == ["a.jsonl", "more/b.jsonl"]
     assert report.left_out == ["ATTRIBUTION.md"]
-    assert record.is_redacted(tmp_path / "clean", digests(tmp_path / "clean"))
+    assert not record.unredacted(tmp_path / "clean", digests(tmp_path / "clean"))
     write(tmp_path / "clean" / "c.jsonl", ROWS[1])
-    assert not record.is_redacted(tmp_path / "clean", digests(tmp_path / "clean"))
+    assert record.unredacted(tmp_path / "clean", digests(tmp_path / "clean"))
 
 
 def test_rows_that_cannot_be_read_are_all_named_and_nothing_is_written(tmp_path: Path) -> None:

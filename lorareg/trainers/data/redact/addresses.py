@@ -19,7 +19,7 @@ _PROVINCE = (
 )
 _UNIT = (
     "(?:[0-9A-Za-z一二三四五六七八九十百甲乙丙丁东南西北]{1,5}-?"
-    "(?:号楼|号院|栋|幢|座|楼|单元|层|室|号|户|房))"
+    "(?:号楼|号院|院|栋|幢|座|楼|单元|层|室|号|户|房))"
 )
 _TAIL = rf"(?: ?{_UNIT}){{0,5}}(?:[0-9]{{1,4}}(?:-[0-9]{{1,4}}){{0,2}}(?![0-9年月日点时元块个件]))?"
 _STREET = (
@@ -27,7 +27,7 @@ _STREET = (
     r"(?:[东南西北中]?[0-9一二三四五六七八九十]{0,2}段?)"
 )
 _CORE = re.compile(
-    rf"(?:{_STREET}[0-9]{{1,5}}(?:-[0-9]{{1,4}})?(?:号|弄)(?!线|电|机){_TAIL}"
+    rf"(?:{_STREET}[0-9]{{1,5}}(?:-[0-9]{{1,4}})?(?:号院?|弄)(?!线|电|机){_TAIL}"
     rf"|{_HAN}{{2,10}}[0-9]{{1,4}}(?:号楼|栋|幢|座)(?: ?{_UNIT}){{1,4}})"
     r"(?:[\u4e00-\u9fffA-Z]{2,8}(?:大厦|广场|小区|花园|公寓|中心)[0-9]{0,4}室?)?"
 )
@@ -41,7 +41,7 @@ _LIVES = re.compile(
     rf"(?:住址|地址|户籍地?|籍贯|现住|家住|居住[于在]|住在)[是为在: ]{{0,2}}"
     rf"(?P<value>(?:{_PROVINCE})?(?:{_HAN}{{1,6}}?(?:市|州|盟|区|县|旗|镇|乡|街道|村)){{2,5}})"
 )
-_WORD = r"(?:[A-Z][A-Za-zÀ-ɏ'.-]*|\d{1,3}(?:st|nd|rd|th))"
+_WORD = r"(?:[A-Z][A-Za-zÀ-ɏ'.-]{0,40}|\d{1,3}(?:st|nd|rd|th))"
 _KIND = (
     "(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Place|Pl|Square|Sq|"
     "Terrace|Way|Parkway|Pkwy|Circle|Cir|Highway|Hwy|Close|Crescent|Row|Mews|Trail|Loop|Alley|Walk)"
@@ -79,7 +79,7 @@ ENGLISH = (
         re.compile(
             r"(?<![A-Za-z])(?:\d{1,4},? (?:rue|avenue|boulevard|place) (?:de |du |des |la |l')*"
             r"[A-ZÀ-Ý][\w'-]+(?: [A-ZÀ-Ý][\w'-]+){0,2}"
-            r"|[A-ZÄÖÜ][\wäöüß-]*(?:stra(?:ß|ss)e|str\.|weg|platz|allee) \d{1,4}[a-z]?"
+            r"|[A-ZÄÖÜ][\wäöüß-]{0,40}(?:stra(?:ß|ss)e|str\.|weg|platz|allee) \d{1,4}[a-z]?"
             r"|(?:Calle|Avenida|Via|Piazza) [A-Z]\w+(?: [A-Z]\w+){0,2},? \d{1,4})"
             r"(?:, (?:[A-Z]-?)?\d{4,5} [A-ZÀ-Ý][\w'-]+)?"
         ),

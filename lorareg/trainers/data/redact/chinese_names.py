@@ -14,6 +14,7 @@ from functools import cached_property
 
 import rjieba
 
+from lorareg.trainers.data.redact import chinese_forms
 from lorareg.trainers.data.redact.span import Span
 from lorareg.trainers.data.redact.words import any_of, section
 
@@ -33,6 +34,7 @@ _SURNAMES, _COMPOUND = section("surnames"), section("compound surnames")
 _WORDS, _FUNCTION = section("chinese words"), section("function characters")
 _BEFORE, _AFTER = section("before"), section("after")
 _TRAILING = section("trailing characters")
+_DISHES = section("dishes")
 
 
 class _Text:
@@ -68,6 +70,7 @@ def find(plain: str) -> Iterator[Span]:
         yield from _announced(text)
         yield from _titled(text)
         yield from _alone(text)
+        yield from chinese_forms.find(plain, lambda: text.tokens, is_word)
 
 
 def is_word(name: str) -> bool:
@@ -92,6 +95,7 @@ def _announced(text: _Text) -> Iterator[Span]:
         end = _extent(text, start)
         if not end:
             continue
+        end = chinese_forms.grown(text.text, end)
         name = text.text[start:end]
         closed = re.match(_HAN, text.text[end : end + 1]) is None
         word = is_word(name)
@@ -138,14 +142,21 @@ def _alone(text: _Text) -> Iterator[Span]:
         if family and family not in _FUNCTION and word not in _WORDS:
             if word == family and (not before or before in _BEFORE):
                 end = _extent(text, at)
-                if end and not is_word(text.text[at:end]) and _followed(text, end):
+                if end and _is_strange(text.text[at:end]) and _followed(text, end):
                     yield Span(at, end, "NAME", certain=False)
             elif _is_known(word, tag, family):
                 end = at + len(word) + _cut_off(text, number, family)
                 if len(word) == len(family) + 2 and word[-1] in _TRAILING:
                     end -= 1  # the dictionary guesses 刘洋来 where 刘洋 came
-                yield Span(at, end, "NAME", certain=False)
+                if _is_strange(text.text[at:end]) and text.text[end : end + 1] not in _DISHES:
+                    end = chinese_forms.grown(text.text, end)
+                    yield Span(at, end, "NAME", certain=False)
         before = word.strip()
+
+
+def _is_strange(name: str) -> bool:
+    """Whether it is no word of a sentence."""
+    return not is_word(name) and not chinese_forms.has_sentence_characters(name)
 
 
 def _is_known(word: str, tag: str, family: str) -> bool:

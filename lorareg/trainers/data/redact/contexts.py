@@ -9,19 +9,24 @@ import re
 
 from lorareg.trainers.data.redact.span import Recogniser
 
-_MONTH = (
+MONTH = (
     r"(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|"
     r"Sept?(?:ember)?|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)\.?"
 )
-_DATE = (
+DATE = (
     r"(?:(?:19|20)\d\d ?[-/.年] ?\d{1,2} ?[-/.月] ?\d{1,2} ?[日号]?"
     r"|\d{1,2} ?[-/.] ?\d{1,2} ?[-/.] ?(?:19|20)?\d\d"
-    rf"|{_MONTH} \d{{1,2}}(?:st|nd|rd|th)?,? (?:19|20)\d\d"
-    rf"|\d{{1,2}}(?:st|nd|rd|th)?(?: of)? {_MONTH},? (?:19|20)\d\d"
+    rf"|{MONTH} \d{{1,2}}(?:st|nd|rd|th)?,? (?:19|20)\d\d"
+    rf"|\d{{1,2}}(?:st|nd|rd|th)?(?: of)? {MONTH},? (?:19|20)\d\d"
     r"|(?:19|20)\d{6}(?!\d)"
     r"|(?:19|20)\d\d年\d{1,2}月"
     r"|[一二][九〇零○]?[〇零○一二三四五六七八九]{2,3}年[一二三四五六七八九十]{1,3}月"
     r"[一二三四五六七八九十]{1,3}[日号])"
+)
+# Dates without a day or with a year of two digits: dates of birth only after words that say so.
+_SHORT_DATE = (
+    rf"(?:\d{{2}}年\d{{1,2}}月(?:\d{{1,2}}[日号]?)?|{MONTH},? (?:19|20)\d\d"
+    rf"|\d{{1,2}}(?:st|nd|rd|th)? {MONTH},? '?\d\d|{MONTH} \d{{1,2}}(?:st|nd|rd|th)?,? '?\d\d)"
 )
 _IS = (
     r"[\s:=#为是于在-]{0,4}"
@@ -48,7 +53,7 @@ BIRTHDATES = (
         re.compile(
             r"(?<![A-Za-z])(?:born(?: in [A-Z]\w+,?)?|birth ?da(?:y|te)s?|date of birth|b\."
             r"|d\.? ?o\.? ?b\.?)[\s:,.?(-]{0,3}(?:(?:is|it is|it's|was|falls|on)[\s:]){0,2}"
-            rf"(?P<value>{_DATE})(?![0-9A-Za-z])",
+            rf"(?:in )?(?P<value>{DATE}|{_SHORT_DATE})(?![0-9A-Za-z])",
             re.I,
         ),
     ),
@@ -56,11 +61,11 @@ BIRTHDATES = (
         "BIRTHDATE",
         re.compile(
             r"(?:出生(?:日期|年月日?|时间|于)?|生于|诞生于?|生日|生辰)"
-            rf"(?:是|为|在|:| |,|，|农历|阳历){{0,3}}(?P<value>{_DATE})"
+            rf"(?:是|为|在|:| |,|，|农历|阳历){{0,3}}(?P<value>{DATE}|{_SHORT_DATE})"
         ),
     ),
     Recogniser(
-        "BIRTHDATE", re.compile(rf"(?P<value>{_DATE}) ?(?:出生|生人|生于|诞生|生[,，。;；)])")
+        "BIRTHDATE", re.compile(rf"(?P<value>{DATE}) ?(?:出生|生人|生于|诞生|生[,，。;；)])")
     ),
 )
 MEDICAL_RECORDS = (
@@ -98,7 +103,7 @@ PASSPORTS = (
 BANK_CARDS = (
     _after(
         "BANK_CARD",
-        r"(?:credit|debit|bank|visa|master|payment)[ -]?card|card number|card no|cc",
+        r"(?:credit|debit|bank|visa|master|payment)[ -]?card|card number|card no|card|cc",
         r"\d(?:[ -]?\d){11,18}",
     ),
     _after(
@@ -140,9 +145,17 @@ PHONES = (
         "PHONE",
         re.compile(
             r"(?:电话|手机|座机|传真|致电|拨打|来电|联系方式|热线|分机)(?:号码?)?(?:是|为|:| )*"
-            r"(?P<value>\+?\(?\d[\d() -]{5,18}\d)(?![\dA-Za-z])"
+            r"(?P<value>\+?\(?\d[\d() .-]{5,24}\d)(?![\dA-Za-z])"
         ),
         _phone_length,
+    ),
+    Recogniser(
+        "PHONE",
+        re.compile(
+            r"(?<![A-Za-z])my (?:new |work |home |old )?number(?: is|'s|:)? ?:?"
+            r"(?P<value>\+?\(?\d(?:[() .-]{0,2}\d){6,14})(?![\dA-Za-z])",
+            re.I,
+        ),
     ),
 )
 ALL = (

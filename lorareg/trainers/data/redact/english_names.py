@@ -21,6 +21,7 @@ _JOINT = r"(?:van|von|de|der|den|del|della|di|da|dos|la|le|bin|ibn|al|el|ter|ten
 _FULL = rf"{_WORD}(?: (?:[{_CAPITAL}]\.?(?= )|{_WORD}|{_JOINT}(?= ))){{0,4}}"
 _VALUE = rf"(?P<value>{_FULL})(?![{_LETTERS}])"
 _NO_NAMES = section("no names")
+_ASKING = frozenset(("can", "will", "may"))  # words that begin a question, and rarely a name
 
 # A name stands after these whatever it is; after the first group it is certainly a person's own.
 _SURE = re.compile(
@@ -50,6 +51,16 @@ _ANY = re.compile(rf"(?<![{_LETTERS}'.-]){_VALUE}")
 _SPEAKS = re.compile(
     rf"(?:^|(?<=\n))(?P<value>{_FULL})(?=: )|(?P<here>{_FULL})(?= (?:here|speaking)[.,!])"
 )
+# A short greeting or farewell, and a title in capitals: the given name may be a word too.
+_GREETED = re.compile(
+    rf"(?<![A-Za-z])(?i:hi|hello|dear|thanks|thank you|cheers|bye|regards),? (?P<value>{_WORD})"
+    rf"(?=[,.!?]|\s*$)"
+)
+_SHOUTED = re.compile(
+    rf"(?<![A-Za-z])(?:MR|MRS|MS|DR)\.? (?P<value>[{_CAPITAL}]{{2,}}(?: [{_CAPITAL}]{{2,}})?)"
+    rf"(?![{_LETTERS}])"
+)
+_HERE = re.compile(r"(?<![A-Za-z])(?i:this is) (?P<value>[a-z]{2,15}) (?i:speaking|here|calling)\b")
 _LOWER = re.compile(
     r"(?<![A-Za-z])(?i:my name is|my name's|i am called) "
     r"(?P<value>[a-z]{2,15}(?: [a-z]{2,15})?)(?![A-Za-z])"
@@ -75,8 +86,23 @@ def find(plain: str) -> Iterator[Span]:
         yield from _span(match, "value", _listed(match["value"], single=True), certain=False)
     for match in _ANY.finditer(plain):
         yield from _span(match, "value", _listed(match["value"], single=False), certain=False)
+    yield from _addressed(plain)
     for match in _LOWER.finditer(plain):
         yield from _span(match, "value", _lower(match["value"]), certain=True)
+
+
+def _addressed(plain: str) -> Iterator[Span]:
+    """Names after a greeting or a title, and of who speaks."""
+    for match in _GREETED.finditer(plain):
+        bare = _bare(match["value"])
+        if bare in names().given and bare not in _NO_NAMES | names().places:
+            yield from _span(match, "value", match["value"], certain=False)
+    for match in _SHOUTED.finditer(plain):
+        listed = [word for word in match["value"].split() if names().is_name(_bare(word))]
+        yield from _span(match, "value", match["value"] if listed else "", certain=False)
+    for match in _HERE.finditer(plain):
+        known = match["value"] in names().given and match["value"] not in _NO_NAMES
+        yield from _span(match, "value", match["value"] if known else "", certain=False)
 
 
 def is_telling(word: str) -> bool:
@@ -127,6 +153,8 @@ def _listed(value: str, *, single: bool) -> str:
         bare = [_bare(other) for other in words[start:]]
         if bare[0] in _NO_NAMES and bare[0] not in known.given:
             continue
+        if bare[0] in _ASKING and len(bare) > 1 and _is_asked_about(*bare[:2]):
+            continue  # Can Ann join? Will Bob?
         length = _length(bare)
         if length > 1:
             return " ".join(words[start : start + length]).removesuffix("'s")
@@ -136,6 +164,10 @@ def _listed(value: str, *, single: bool) -> str:
         if known.is_given(bare[0]) or alone:
             return word.removesuffix("'s")
     return ""
+
+
+def _is_asked_about(verb: str, name: str) -> bool:
+    return names().is_given(name) and (verb == "can" or name not in names().frequent)
 
 
 def _length(words: list[str]) -> int:

@@ -67,12 +67,14 @@ def _is_international(value: str) -> bool:
 
 _ALONE = r"(?<![0-9A-Za-z.+@-])"  # not in the middle of a longer number, word or decimal
 _END = r"(?![0-9A-Za-z]|[.-]\d)"
-_URL = r"[A-Za-z0-9._~:/?#@!$&'()*+,;=%-]"
-
+# Round brackets belong to an address in pairs only, and a quotation mark ends it.
+_PLAIN = r"[A-Za-z0-9._~:/?#@!$&*+,;=%-]|'(?=[A-Za-z])"
 URL = Recogniser(
     "URL",
     re.compile(
-        rf"(?<![A-Za-z0-9])(?:(?:https?|ftp)://|www\.){_URL}{{1,2000}}(?<![.,;:!?'()])", re.I
+        r"(?<![A-Za-z0-9])(?:(?:https?|ftp)://(?:\[[0-9A-Fa-f:.]{2,45}\])?|www\.)"
+        rf"(?:{_PLAIN}|\((?:{_PLAIN}){{0,200}}\)){{1,2000}}(?<![.,;:!?'])",
+        re.I,
     ),
 )
 EMAIL = Recogniser(
@@ -88,7 +90,7 @@ PHONES = (
         "PHONE",
         re.compile(
             r"(?<![0-9A-Za-z.+@])(?<!\d-)(?:\+?\(?(?:00)?86\)?[- ]?)?"
-            rf"1[3-9]\d(?:\d{{8}}|[- ]\d{{4}}[- ]\d{{4}}){_END}"
+            rf"1[3-9]\d(?:\d{{8}}|[- .]\d{{4}}[- .]\d{{4}}|(?: \d\d){{4}}){_END}"
             r"|(?<![0-9A-Za-z])\+86[- ]?1[3-9]\d[- ]?\d{4}[- ]?\d{4}" + _END
         ),
     ),
@@ -163,6 +165,14 @@ IPS = (
         ),
         _is_public_ip,
         certain=False,  # examples and private networks are no person's
+    ),
+    Recogniser(  # a MAC address: a machine's, as an IP address is
+        "IP",
+        re.compile(
+            r"(?<![0-9A-Za-z:-])[0-9A-Fa-f]{2}(?P<by>[:-])[0-9A-Fa-f]{2}"
+            r"(?:(?P=by)[0-9A-Fa-f]{2}){4}(?![0-9A-Za-z:-])"
+        ),
+        certain=False,
     ),
     Recogniser(
         "IP",

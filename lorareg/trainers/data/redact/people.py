@@ -8,8 +8,13 @@ from collections.abc import Iterable, Iterator
 
 from lorareg.trainers.data.redact.chinese_names import is_word, surname
 from lorareg.trainers.data.redact.english_names import is_telling
-from lorareg.trainers.data.redact.span import Span
+from lorareg.trainers.data.redact.span import Span, readable
+from lorareg.trainers.data.redact.words import section
 
+_HAN = "[\u4e00-\u9fff]"
+_COMPOUND, _NO_NAMES = section("compound surnames"), section("no names")
+# Where a name that is a word too is a name: 高兴您好, 高兴，.
+_ADDRESSED = r"(?=[您你]?好|先生|女士|[,，、:!！?？。]|\s*$)"
 _HAN_NAME = re.compile("[\u4e00-\u9fff]{2,4}")
 
 
@@ -18,6 +23,7 @@ class People:
 
     def __init__(self) -> None:
         self._full: dict[str, tuple[str, ...]] = {}  # identity -> parts of the name
+        self._patterns: dict[str, list[re.Pattern[str]]] = {}
 
     def meet(self, names: Iterable[str]) -> None:
         """Take note of names, as they are written."""
@@ -52,28 +58,43 @@ class People:
 
     def mentions(self, text: str) -> Iterator[Span]:
         """Where known people are named again, fully or in part, unnoticed by the recognisers."""
-        plain = unicodedata.normalize("NFC", text)
-        if len(plain) != len(text):
-            plain = text
+        reading = readable(text)
         for form in self._forms():
-            for match in re.finditer(form, plain):
-                yield Span(match.start(), match.end(), "NAME")
+            for match in form.finditer(reading.text):
+                yield reading.original(Span(match.start(), match.end(), "NAME"))
 
-    def _forms(self) -> Iterator[str]:
+    def _forms(self) -> Iterator[re.Pattern[str]]:
         for name, parts in self._full.items():
-            if _HAN_NAME.fullmatch("".join(parts)) and parts[0] and surname(parts[0]) == parts[0]:
-                whole = "".join(parts)
-                if len(parts) == 2 and not is_word(whole):
-                    yield re.escape(whole)
-                    if len(parts[1]) == 2 and not is_word(parts[1]):
-                        yield re.escape(parts[1])
-            elif name.isascii() or not re.search("[\u4e00-\u9fff]", name):
-                if len(parts) > 1:
-                    yield _loosely(r"\s+".join(map(re.escape, parts)))
-                for part in parts:
-                    if is_telling(part):
-                        first, rest = re.escape(part[:1].upper()), re.escape(part[1:])
-                        yield rf"(?<!\w){first}(?i:{rest})(?!\w)"
+            if name not in self._patterns:
+                forms = _han_forms(parts) if re.search(_HAN, name) else _latin_forms(parts)
+                self._patterns[name] = [re.compile(form) for form in forms]
+            yield from self._patterns[name]
+
+
+def _han_forms(parts: tuple[str, ...]) -> Iterator[str]:
+    """A Chinese name and its given part; one that is a word too, where somebody is addressed."""
+    family = surname(parts[0]) == parts[0]
+    whole = "".join(parts) if family or len(parts) == 1 else "[·•・‧]".join(parts)
+    pieces = [whole] if family else [whole, *(part for part in parts if len(part) > 2)]
+    if family and len(parts) == 2 and len(parts[1]) == 2:
+        pieces.append(parts[1])
+    for piece in pieces:
+        if len(piece) > 1 and piece not in _COMPOUND:
+            yield piece if not is_word(piece) else rf"(?<!{_HAN}){piece}{_ADDRESSED}"
+
+
+def _latin_forms(parts: tuple[str, ...]) -> Iterator[str]:
+    """A name in Latin script and each of its parts, capitalised."""
+    if len(parts) > 1:
+        yield _loosely(r"\s+".join(map(re.escape, parts)))
+    for part in parts:
+        first, rest = re.escape(part[:1].upper()), re.escape(part[1:])
+        if is_telling(part):
+            yield rf"(?<!\w){first}(?i:{rest})(?!\w)"
+        elif len(part) > 2 and part in _NO_NAMES:
+            yield rf"(?:(?<![^\n])|(?<=[.!?,] )|(?<=Hi )|(?<=Dear ))(?:{first}{rest})(?=[,!.]|$)"
+        elif len(part) > 2:
+            yield rf"(?<!\w){first}{rest}(?!\w)"
 
 
 def _is_cut(parts: tuple[str, ...], whole: tuple[str, ...]) -> bool:
@@ -90,9 +111,9 @@ def _loosely(form: str) -> str:
 
 def _parts(name: str) -> tuple[str, ...]:
     """Words of a name without initials and titles; surname and given name of a Chinese one."""
-    plain = unicodedata.normalize("NFKC", name).casefold().strip()
+    plain = unicodedata.normalize("NFKC", readable(name).text).casefold().strip()
     if re.fullmatch("[\u4e00-\u9fff]+", plain):
         family = surname(plain)
         return (family, plain[len(family) :]) if len(plain) > len(family) > 0 else (plain,)
-    words = [word.strip(".,'") for word in re.split(r"[\s·•]+", plain)]
+    words = [word.strip(".,'") for word in re.split(r"[\s·•・‧]+", plain)]
     return tuple(word for word in words if len(word) > 1) or (plain,)

@@ -9,8 +9,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from lorareg.trainers.data.redact import addresses, chinese_names, contexts, english_names, numbers
-from lorareg.trainers.data.redact.span import Span, fold, settle
+from lorareg.trainers.data.redact import (
+    addresses,
+    answers,
+    chinese_names,
+    contexts,
+    english_names,
+    numbers,
+)
+from lorareg.trainers.data.redact.span import Span, readable, settle
 
 # Links and addresses of machines are redacted, but are no reason to suspect a dataset.
 HARMLESS = frozenset({"URL", "IP"})
@@ -22,14 +29,22 @@ _PATTERNS = (
 )  # fmt: skip
 
 
-def find(text: str) -> list[Span]:
-    """Personal data of a text, disjoint and in order."""
-    return settle(candidates(text))
+def find(text: str, question: str = "") -> list[Span]:
+    """Personal data of a text, disjoint and in order.
+
+    Args:
+        text: what somebody said.
+        question: what was said before it.
+    """
+    reading = readable(text)
+    found = candidates(reading.text)
+    if question:
+        found = [*answers.find(readable(question).text, reading.text), *found]
+    return [reading.original(span) for span in settle(found)]
 
 
-def candidates(text: str) -> list[Span]:
-    """All that any recogniser finds, most specific first; spans may overlap."""
-    plain = fold(text)
+def candidates(plain: str) -> list[Span]:
+    """All that any recogniser finds in readable text, most specific first; they may overlap."""
     found = [span for recogniser in _PATTERNS for span in recogniser.find(plain)]
     found.extend(addresses.find(plain))
     found.extend(chinese_names.find(plain))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from lorareg.trainers.data.redact import personal
 from lorareg.trainers.data.redact.people import People
-from lorareg.trainers.data.redact.span import Span, settle
+from lorareg.trainers.data.redact.span import Span, readable, settle
 
 PLACEHOLDER = re.compile(r"\[([A-Z][A-Z_]{1,20})_(\d{1,6})\]")
 # A placeholder is hidden from the recognisers behind a character of no script, of the same length,
@@ -27,10 +27,12 @@ class Piece:
     Attributes:
         text: what is redacted.
         lead: words before it that tell what it is, such as "date of birth: "; never changed.
+        answers: which piece of the conversation it answers, by position.
     """
 
     text: str
     lead: str = ""
+    answers: int | None = None
 
 
 def redact(pieces: Sequence[Piece]) -> tuple[list[str], Counter[str]]:
@@ -46,7 +48,10 @@ def redact(pieces: Sequence[Piece]) -> tuple[list[str], Counter[str]]:
     texts = [piece.text for piece in pieces]
     replaced: Counter[str] = Counter()
     while True:
-        found = [_found(text, piece.lead) for text, piece in zip(texts, pieces, strict=True)]
+        found = [
+            _found(text, piece.lead, "" if piece.answers is None else texts[piece.answers])
+            for text, piece in zip(texts, pieces, strict=True)
+        ]
         for text, spans in zip(texts, found, strict=True):
             people.meet(text[span.start : span.end] for span in spans if span.kind == "NAME")
         found = [
@@ -66,10 +71,10 @@ def _hidden(text: str) -> str:
     return PLACEHOLDER.sub(lambda match: _HIDDEN * len(match[0]), text)
 
 
-def _found(text: str, lead: str) -> list[Span]:
-    """Spans within ``text``, found as if its lead stood before it."""
+def _found(text: str, lead: str, question: str) -> list[Span]:
+    """Spans within ``text``, found as if its lead stood before it and the question was asked."""
     begin = len(lead)
-    spans = personal.find(lead + _hidden(text))
+    spans = personal.find(lead + _hidden(text), _hidden(question))
     moved = (
         Span(max(span.start - begin, 0), span.end - begin, span.kind, span.certain)
         for span in spans
@@ -124,7 +129,7 @@ def identity(kind: str, value: str) -> str:
     >>> identity("PHONE", "+1 (415) 555-0132") == identity("PHONE", "415.555.0132")
     True
     """
-    plain = unicodedata.normalize("NFKC", value).casefold()
+    plain = unicodedata.normalize("NFKC", readable(value).text).casefold()
     if kind == "PHONE":
         return _national(plain)
     if kind == "IP":

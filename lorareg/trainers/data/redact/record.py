@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lorareg.errors import LoraregError
+from lorareg.errors import LoraregError, NotFoundError
 from lorareg.registry.files import read_utf8, write_atomically
 from lorareg.registry.schema import Strict, check
 
@@ -81,28 +81,30 @@ def read(file: Path) -> Redaction:
     return check(Redaction, document, path.name, fix="redact the dataset again")
 
 
-def is_redacted(path: Path, files: Mapping[str, str]) -> bool:
-    """Whether every .jsonl file of a dataset came out of ``lorareg data redact`` unchanged.
+def unredacted(path: Path, files: Mapping[str, str]) -> dict[str, str]:
+    """Files of a dataset that did not come out of ``lorareg data redact`` as they are, and why.
 
     Args:
         path: the dataset, a folder or one .jsonl file.
         files: name within the dataset -> digest (``Listing.files``).
     """
-    if path.is_file():
-        return len(files) == 1 and _came_out(path, *files.values())
     rows = {name: sha256 for name, sha256 in files.items() if name.lower().endswith(".jsonl")}
-    real = {
-        unicodedata.normalize("NFC", file.relative_to(path).as_posix()): file
-        for file in path.rglob("*")
-        if file.is_file()
-    }
-    return bool(rows) and all(
-        name in real and _came_out(real[name], sha256) for name, sha256 in rows.items()
-    )
+    problems = {name: _unlike(_real(path, name), sha256) for name, sha256 in rows.items()}
+    return {name: why for name, why in problems.items() if why}
 
 
-def _came_out(file: Path, sha256: str) -> bool:
+def _real(path: Path, name: str) -> Path:
+    """The file of a composed name (NFC), which may be stored decomposed."""
+    if path.is_file():
+        return path
+    file = path / name
+    return file if file.exists() else path / unicodedata.normalize("NFD", name)
+
+
+def _unlike(file: Path, sha256: str) -> str:
     try:
-        return read(file).output == sha256
-    except LoraregError:
-        return False
+        return "" if read(file).output == sha256 else "changed since it was redacted"
+    except NotFoundError:
+        return f"has no {path_of(file).name} beside it"
+    except LoraregError as error:
+        return error.sentence

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from lorareg.trainers.data.redact import personal
@@ -20,6 +21,7 @@ PLAIN_KEYS = frozenset(
     ("instruction", "input", "output", "prompt", "completion", "messages", "conversations")
     + ("role", "content", "from", "value", "system", "history")
 )
+SPEAKER_KEYS = frozenset(("role", "from"))
 LONGEST_LEAD = 60  # characters of a key that can be a label
 SHORTEST_NUMBER = 7  # digits; no phone or id is shorter
 
@@ -30,7 +32,7 @@ def redact_row(row: dict[str, Any]) -> tuple[dict[str, Any], Counter[str]]:
     >>> redact_row({"prompt": "Who?", "completion": "Ask jo@site.org.", "id": 7})[0]
     {'prompt': 'Who?', 'completion': 'Ask [EMAIL_1].', 'id': 7}
     """
-    pieces = list(_pieces(row, ""))
+    pieces = _answering(_pieces(row, ""))
     texts, replaced = redact(pieces)
     if not replaced:
         return row, replaced
@@ -51,8 +53,19 @@ def keys_with_personal_data(value: Any) -> Iterator[str]:
             yield from keys_with_personal_data(inner)
 
 
-def _pieces(value: Any, key: str) -> Iterator[Piece]:
-    """The texts of a row in reading order."""
+def _answering(said: Iterator[tuple[str, Piece]]) -> list[Piece]:
+    """Each piece with the position of the one said before it; who speaks says nothing."""
+    pieces: list[Piece] = []
+    before: int | None = None
+    for key, piece in said:
+        pieces.append(replace(piece, answers=None if piece.lead else before))
+        if key not in SPEAKER_KEYS:
+            before = len(pieces) - 1
+    return pieces
+
+
+def _pieces(value: Any, key: str) -> Iterator[tuple[str, Piece]]:
+    """The texts of a row in reading order, with their keys."""
     if isinstance(value, dict):
         for name, inner in value.items():
             yield from _pieces(inner, name)
@@ -61,7 +74,7 @@ def _pieces(value: Any, key: str) -> Iterator[Piece]:
             yield from _pieces(inner, key)
     elif _is_text(value):
         lead = "" if key in PLAIN_KEYS or len(key) > LONGEST_LEAD else f"{_spoken(key)}: "
-        yield Piece(str(value), lead)
+        yield key, Piece(str(value), lead)
 
 
 def _is_text(value: Any) -> bool:

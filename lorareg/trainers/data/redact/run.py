@@ -7,6 +7,7 @@ one by one, so memory does not grow with the dataset. No message of this module 
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import shutil
 from collections import Counter
@@ -20,9 +21,8 @@ from lorareg.registry.files import replaced_atomically, sync_folder
 from lorareg.trainers.data import dialogues
 from lorareg.trainers.data.dialogues import Problem, Row
 from lorareg.trainers.data.redact import record
-from lorareg.trainers.data.redact.pseudonyms import Piece, redact
 from lorareg.trainers.data.redact.record import Redaction
-from lorareg.trainers.data.redact.rows import keys_with_personal_data, redact_row
+from lorareg.trainers.data.redact.rows import PLAIN_KEYS, keys_with_personal_data, redact_row
 
 Stage = Callable[[str, int, int], None]
 
@@ -128,8 +128,12 @@ def _problem_of_keys(name: str, row: Row) -> list[Problem]:
 
 
 def _without_values(reason: str) -> str:
-    """A reason may quote a role or a key, which may be a name."""
-    return redact([Piece(reason)])[0][0]
+    """The reason without what it quotes from the data: a role or a key may be a name."""
+    return re.sub(
+        r"'([^']*)'|\"([^\"]*)\"",
+        lambda quoted: quoted[0] if quoted[0][1:-1] in PLAIN_KEYS else "(not shown)",
+        reason,
+    )
 
 
 def _redact_file(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 # Full-width forms and typographic dashes and spaces, each for one plain character, so that offsets
 # stay: "１３８" is a number too.
@@ -13,6 +14,21 @@ _FOLD = str.maketrans(
     | dict.fromkeys(map(ord, "‐‑‒–—−"), "-")
     | dict.fromkeys(map(ord, "\u00a0\u2002\u2003\u2007\u2009\u202f\u3000"), " ")
     | {ord("’"): "'", ord("‘"): "'"}
+)
+# Characters of category Cf: joiners, direction marks, soft hyphens, byte order marks, tags.
+_CF = "".join(
+    chr(code)
+    for code in (*range(0x10000), *range(0xE0000, 0xE0080))
+    if unicodedata.category(chr(code)) == "Cf"
+)
+_INVISIBLE = re.compile(f"[{re.escape(_CF)}]")
+_MARKS = "".join(chr(code) for code in range(0x10000) if unicodedata.combining(chr(code)))
+# A character with what is written onto it, a Hangul syllable of several letters among them.
+_CLUSTER = re.compile(
+    f"[\u1100-\u115f][\u1160-\u11a7]?[\u11a8-\u11ff]?"
+    f"|[\uac00-\ud7a3][\u11a8-\u11ff]?"
+    f"|.(?:[{re.escape(_CF)}]*[{re.escape(_MARKS)}])*",
+    re.S,
 )
 
 
@@ -69,6 +85,49 @@ def fold(text: str) -> str:
     '电话:138-00'
     """
     return text.translate(_FOLD)
+
+
+@dataclass(frozen=True)
+class Readable:
+    """A text as it reads: composed (NFC), folded, without characters that nobody sees (Cf).
+
+    Attributes:
+        text: what patterns match.
+        starts: for each of its characters where it begins in the original; empty if both have
+            the same offsets.
+        ends: where it ends there.
+    """
+
+    text: str
+    starts: tuple[int, ...] = ()
+    ends: tuple[int, ...] = ()
+
+    def original(self, span: Span) -> Span:
+        """The span in the original text."""
+        if not self.starts:
+            return span
+        return replace(span, start=self.starts[span.start], end=self.ends[span.end - 1])
+
+
+def readable(text: str) -> Readable:
+    """How a text reads, and where each character came from.
+
+    >>> readable("Jo\u200bse\u0301").text == "Jos\u00e9"
+    True
+    """
+    if text.isascii():
+        return Readable(text)
+    if unicodedata.is_normalized("NFC", text) and not _INVISIBLE.search(text):
+        return Readable(fold(text))
+    letters: list[str] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    for match in _CLUSTER.finditer(text):
+        composed = unicodedata.normalize("NFC", _INVISIBLE.sub("", match[0]))
+        letters.append(composed)
+        starts += [match.start()] * len(composed)
+        ends += [match.end()] * len(composed)
+    return Readable(fold("".join(letters)), tuple(starts), tuple(ends))
 
 
 def settle(spans: Iterable[Span]) -> list[Span]:
