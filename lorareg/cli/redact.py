@@ -27,8 +27,8 @@ def redact(
     The same person gets the same placeholder within a conversation: [NAME_1]. The original stays
     as it is; a record beside the output says what was replaced, in numbers only.
 
-    Not covered: pictures, languages other than English and Chinese, and what only the story tells;
-    python -m benchmarks.redaction prints how much is found.
+    No rule finds everything: read what it wrote. Not covered are pictures, languages other than
+    English and Chinese, and who somebody is by what is told of them.
 
     Examples:
         lorareg data redact data/support.jsonl --out data/support_clean.jsonl

@@ -312,3 +312,17 @@ def _colours(text: str | None) -> list[float]:
     import base64
 
     return [float(value) for value in base64.b64decode(text or "")]
+
+
+@pytest.mark.parametrize("squares", [4, 8, 16])
+def test_pixel_art_is_sharp_also_where_its_squares_are_the_tiles(
+    tmp_path: Path, squares: int
+) -> None:
+    colours = np.random.default_rng(0).integers(0, 255, (squares, squares, 3), dtype=np.uint8)
+    art = Image.fromarray(colours).resize((512, 512), Image.Resampling.NEAREST)
+    art.save(tmp_path / "art.png")
+
+    found = probe(tmp_path / "art.png").sharpness
+
+    assert found is not None
+    assert found > 0.15

@@ -173,11 +173,18 @@ def sharpness(grey: Image.Image, half: Image.Image) -> float | None:
     side = max(LEAST, min(half.size) // TILES)
     grid = (grey.height // (2 * side), grey.width // (2 * side))
     coarse = _energy(_tiles(half, side, grid).reshape(-1, side, side))
+    if not coarse.any() and min(grid) > 1:
+        # Squares of pixel art may lie on the tiles: all edges are between them then.
+        return sharpness(_cut(grey, side), _cut(half, side // 2))
     count = max(1, coarse.size // DETAILED)
     chosen = np.argsort(coarse)[-count:]
     fine = _energy(_tiles(grey, 2 * side, grid)[divmod(chosen, grid[1])])
     above = max(0.0, float(fine.sum()) / count - ROUNDING)
     return round(above / (float(coarse[chosen].sum()) / count + FAINT), 4)
+
+
+def _cut(grey: Image.Image, margin: int) -> Image.Image:
+    return grey.crop((margin, margin, grey.width, grey.height))
 
 
 def phash(thumb: Image.Image) -> int:
