@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lorareg.errors import LoraregError
 from lorareg.registry.dataset import Listing
 from lorareg.trainers.data.caption_files import on_disk
 from lorareg.trainers.data.check import captions, pictures, probes, statistics
 from lorareg.trainers.data.check.findings import Finding
+from lorareg.trainers.data.check.place import Place, Stage
 from lorareg.trainers.data.check.report import Report
 from lorareg.trainers.data.check.tokens import TokenCounter, uncounted
 from lorareg.trainers.data.check.wishes import Wishes
 from lorareg.trainers.data.vocabulary.schema import FILE, Vocabulary
-
-if TYPE_CHECKING:
-    from lorareg.trainers.data.check.run import Place, Stage
 
 MISNAMED = ("vocabulary.yml", "vocabulary.yaml.txt")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from lorareg.errors import LoraregError
@@ -16,6 +16,7 @@ from lorareg.registry.manifest import Base
 from lorareg.registry.workspace import Workspace
 from lorareg.trainers.data.check import report
 from lorareg.trainers.data.check.findings import Finding
+from lorareg.trainers.data.check.place import Place, Stage
 from lorareg.trainers.data.check.report import Report
 from lorareg.trainers.data.check.wishes import Wishes
 from lorareg.trainers.data.redact.record import RULES
@@ -26,28 +27,6 @@ CHECK = "1"
 """Version of the checks: raised when an unchanged dataset would get another report."""
 # Not in the dataset's digest, but read by the check.
 ASIDE = frozenset({".yaml", ".yml", ".json"})
-
-Stage = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a dataset is, and where its digests and measures are remembered.
-
-    Attributes:
-        path: folder or .jsonl file.
-        name: as messages call it.
-        cache: folder of the registry's cache, or of the user's.
-    """
-
-    path: Path
-    name: str
-    cache: Path
-
-    @property
-    def digests(self) -> DigestCache:
-        """As ``Workspace.digests``."""
-        return DigestCache(self.cache / "digests.sqlite")
 
 
 def check(

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from lorareg.errors import LoraregError
 from lorareg.registry.dataset import Listing
 from lorareg.trainers.data.check import lengths, rows, statistics
 from lorareg.trainers.data.check.findings import Finding
 from lorareg.trainers.data.check.lengths import Encode
+from lorareg.trainers.data.check.place import Place, Stage
 from lorareg.trainers.data.check.report import Report
 from lorareg.trainers.data.check.wishes import Wishes
-
-if TYPE_CHECKING:
-    from lorareg.trainers.data.check.run import Place, Stage
 
 NO_BASE = (
     "tokens, truncation and control tokens of a base are not checked: "
