@@ -39,7 +39,7 @@ class Listing:
     @property
     def images(self) -> list[str]:
         """Names of the pictures, sorted."""
-        return sorted(name for name in self.files if _ending(name) in IMAGES)
+        return sorted(name for name in self.files if is_image(name))
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def is_image(name: str) -> bool:
     >>> is_image("a/01.JPG"), is_image("metadata.csv")
     (True, False)
     """
-    return os.path.splitext(name)[1].lower() in IMAGES
+    return _ending(name) in IMAGES
 
 
 def difference(before: Mapping[str, str], after: Mapping[str, str]) -> Difference:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from lorareg.errors import InvalidFileError, NotFoundError, listed
-from lorareg.registry.dataset import IMAGES
+from lorareg.registry.dataset import is_image
 from lorareg.trainers.data.caption_files import on_disk, read_captions
 from lorareg.trainers.data.unread import kind
 
@@ -62,7 +62,7 @@ def read_records(
         NotFoundError: no picture, or no captions at all.
         InvalidFileError: lists every picture without a caption and every caption without one.
     """
-    images = [n for n in sorted(files) if Path(n).suffix.lower() in IMAGES and n not in skip]
+    images = [n for n in sorted(files) if is_image(n) and n not in skip]
     if not images:
         raise NotFoundError(
             f"dataset {folder.name}/ has no picture",
@@ -109,7 +109,7 @@ def as_seen(image: Image.Image) -> Image.Image:
     """Decode an opened picture, turn it upright, and lay it over white."""
     upright = turned(image)
     if upright.mode.startswith("I"):
-        return _eight_bit(upright).convert("RGB")
+        return eight_bit(upright).convert("RGB")
     if upright.has_transparency_data:
         canvas = Image.new("RGBA", upright.size, "white")
         canvas.alpha_composite(upright.convert("RGBA"))
@@ -160,7 +160,7 @@ def _why(path: Path, error: Exception) -> str:
     return f"its data are damaged or cut off ({error})"
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
+def eight_bit(image: Image.Image) -> Image.Image:
     """Grey of 16 bits a pixel, scaled: Pillow's own conversion makes all above 255 white."""
     values = np.asarray(image).astype(np.uint32)
     return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))

@@ -14,11 +14,10 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
 from lorareg.trainers.data.check.profile import SRGB, name_of
-from lorareg.trainers.data.images import opened
+from lorareg.trainers.data.images import eight_bit, opened
 
 MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # colour space of a profile -> Pillow's mode
 ORIENTATION, GPS = 0x0112, 0x8825  # EXIF tags
@@ -76,7 +75,7 @@ def _decoded(image: Image.Image, at_least: int | None) -> Picture:
     profile = image.info.get("icc_profile")
     seen = ImageOps.exif_transpose(image)
     if seen.mode.startswith("I"):
-        seen = _eight_bit(seen)
+        seen = eight_bit(seen)
         changes.append("16 bits to 8")
     if seen.mode == "P" and seen.has_transparency_data:
         seen = seen.convert("RGBA")
@@ -141,9 +140,3 @@ def _to_srgb(source: ImageCms.ImageCmsProfile, mode: str) -> ImageCms.ImageCmsTr
         ImageCms.Intent.RELATIVE_COLORIMETRIC,
         ImageCms.Flags.BLACKPOINTCOMPENSATION,
     )
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """Grey of 16 bits a pixel, scaled: Pillow's own conversion makes all above 255 white."""
-    values = np.asarray(image).astype(np.uint32)
-    return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))

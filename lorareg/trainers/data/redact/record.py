@@ -7,7 +7,6 @@ added rows to afterwards; it is no proof against somebody who wants to deceive.
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +17,7 @@ from pydantic import Field
 from lorareg.errors import LoraregError, NotFoundError
 from lorareg.registry.files import read_utf8, write_atomically
 from lorareg.registry.schema import Strict, check
+from lorareg.trainers.data.caption_files import on_disk
 
 RULES = 1
 """Version of the recognisers: raised whenever they find more or other things."""
@@ -89,16 +89,11 @@ def unredacted(path: Path, files: Mapping[str, str]) -> dict[str, str]:
         files: name within the dataset -> digest (``Listing.files``).
     """
     rows = {name: sha256 for name, sha256 in files.items() if name.lower().endswith(".jsonl")}
-    problems = {name: _unlike(_real(path, name), sha256) for name, sha256 in rows.items()}
+    problems = {
+        name: _unlike(path if path.is_file() else on_disk(path, name), sha256)
+        for name, sha256 in rows.items()
+    }
     return {name: why for name, why in problems.items() if why}
-
-
-def _real(path: Path, name: str) -> Path:
-    """The file of a composed name (NFC), which may be stored decomposed."""
-    if path.is_file():
-        return path
-    file = path / name
-    return file if file.exists() else path / unicodedata.normalize("NFD", name)
 
 
 def _unlike(file: Path, sha256: str) -> str:
