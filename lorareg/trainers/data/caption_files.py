@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lorareg.errors import InvalidFileError, LoraregError, NotFoundError, listed
+from lorareg.registry.dataset import is_image
 from lorareg.registry.encodings import wide_encoding
 from lorareg.registry.files import conversion, read_utf8, spoken
 from lorareg.trainers.data.caption_rows import BadLine, Reading
@@ -101,6 +102,16 @@ def read_table(folder: Path, images: Sequence[str], captions: str | None) -> Cap
 def default_source(folder: Path) -> str:
     """The caption file that is taken where none is named."""
     return next((name for name in CAPTION_FILES if (folder / name).is_file()), SIDECARS)
+
+
+def pictures_in(folder: Path) -> list[str]:
+    """Names of the pictures in a folder (NFC), in order of their files; hidden ones left out."""
+    found = (path.relative_to(folder) for path in sorted(folder.rglob("*")))
+    return [
+        unicodedata.normalize("NFC", name.as_posix())
+        for name in found
+        if is_image(name.name) and not any(part.startswith(".") for part in name.parts)
+    ]
 
 
 def on_disk(folder: Path, name: str) -> Path:

@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lorareg.errors import InvalidFileError, LoraregError, listed
-from lorareg.registry.dataset import IMAGES
 from lorareg.registry.files import read_utf8, write_atomically
-from lorareg.trainers.data.caption_files import MARK, MAX_CAPTION_FILE, read_captions
+from lorareg.trainers.data.caption_files import MARK, MAX_CAPTION_FILE, pictures_in, read_captions
 from lorareg.trainers.data.caption_marks import writing
 from lorareg.trainers.data.caption_rows import caption_columns, csv_rows
 
@@ -104,13 +103,7 @@ def _refuse_unwritable(changes: Mapping[str, str]) -> None:
 
 def _elsewhere(folder: Path) -> dict[str, str]:
     """Captions of a dataset that has no table."""
-    images = [
-        unicodedata.normalize("NFC", path.relative_to(folder).as_posix())
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in IMAGES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
-    return read_captions(folder, images, None)
+    return read_captions(folder, pictures_in(folder), None)
 
 
 def _byte_order_mark(before: bytes | None) -> bytes:

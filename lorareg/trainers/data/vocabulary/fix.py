@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import itertools
 import shlex
-import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lorareg.errors import InvalidFileError, LoraregError
-from lorareg.registry.dataset import IMAGES
 from lorareg.registry.files import write_atomically
 from lorareg.trainers.data import caption_files
 from lorareg.trainers.data.target import Target
@@ -82,7 +80,7 @@ def fix(folder: Path, captions: str | None, vocabulary: Vocabulary) -> FixedCopy
         LoraregError: there is another copy already.
     """
     source = captions or caption_files.default_source(folder)
-    images = _pictures(folder) if source == caption_files.SIDECARS else []
+    images = caption_files.pictures_in(folder) if source == caption_files.SIDECARS else []
     table = caption_files.read_captions(folder, images, source)
 
     def turn(caption: str) -> str:
@@ -142,15 +140,6 @@ def _joined(left: str, right: str, place: int) -> str:
     """Two pieces of text, with a space where two words would become one: LED and lamp."""
     seam = left[-1:] + right[:1]
     return f"{left} {right}" if place and len(seam) == 2 and WORD.fullmatch(seam) else left + right
-
-
-def _pictures(folder: Path) -> list[str]:
-    found = (path.relative_to(folder) for path in sorted(folder.rglob("*")))
-    return [
-        unicodedata.normalize("NFC", name.as_posix())
-        for name in found
-        if name.suffix.lower() in IMAGES and not any(part.startswith(".") for part in name.parts)
-    ]
 
 
 def _write(copy: Path, text: str) -> None:
