@@ -6,6 +6,7 @@ Every number has bounds, a unit and a default here and nowhere else.
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,9 +26,11 @@ from lorareg.registry.fields import (
     Titles,
 )
 from lorareg.registry.ids import AssetId
-from lorareg.registry.schema import Strict, check
+from lorareg.registry.image_training import ImageTraining
+from lorareg.registry.schema import Later, Strict, check, shaping
 from lorareg.registry.terms import Consent, License, Scope
-from lorareg.registry.training import ImageTraining, TextTraining, Training
+from lorareg.registry.text_training import TextTraining
+from lorareg.registry.training import WITHOUT_INFLUENCE, Training
 
 SCHEMA = "lorareg/1"
 TASKS = ("text-to-image", "text-generation")
@@ -85,18 +88,36 @@ class Dataset(Strict):
 
 
 class Lora(Strict):
-    """Shape of the adapter: delta = (alpha / rank) B A (arXiv 2106.09685)."""
+    """Shape of the adapter: delta = (alpha / rank) B A (arXiv 2106.09685).
+
+    Attributes:
+        targets: which modules are adapted; "kohya" takes those of kohya's scripts (pictures only),
+            a list holds ends of module names.
+        rank_pattern: part of a module's name, with ``*`` for anything, -> its rank; the first that
+            fits wins. Its alpha is such that the scale stays the same.
+        text_encoder: whether the text encoders of an image base are adapted too.
+        use_rslora: scale alpha / sqrt(rank) instead of alpha / rank (arXiv 2312.03732).
+        use_dora: learn magnitude and direction of the weight apart (arXiv 2402.09353).
+        init: "kaiming", or "pissa": start from the base's own principal components (arXiv
+            2404.02948).
+    """
 
     rank: Annotated[int, Field(ge=1, le=1024)] = 16
     alpha: Annotated[float, Field(gt=0, le=4096)] = 16.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    targets: Literal["attention", "attention+ff", "all-linear"] | tuple[Text, ...] = "attention"
-    text_encoder: Literal[False] = False
+    targets: Literal["attention", "attention+ff", "all-linear", "kohya"] | tuple[Text, ...] = (
+        "attention"
+    )
+    rank_pattern: Annotated[dict[Text, Annotated[int, Field(ge=1, le=1024)]], Later()] = {}
+    text_encoder: bool = False
+    use_rslora: Annotated[bool, Later()] = False
+    use_dora: Annotated[bool, Later()] = False
+    init: Annotated[Literal["kaiming", "pissa"], Later()] = "kaiming"
 
     @property
     def scale(self) -> float:
-        """Strength of the delta, alpha / rank: a learning rate means nothing without it."""
-        return self.alpha / self.rank
+        """Strength of the delta: a learning rate means nothing without it."""
+        return self.alpha / (math.sqrt(self.rank) if self.use_rslora else self.rank)
 
 
 class Sampling(Strict):
@@ -131,7 +152,10 @@ class Weight(Strict):
 
 
 class Manifest(Strict):
-    """What is common to the adapters of both tasks."""
+    """What is common to the adapters of both tasks.
+
+    ``parent`` is the adapter that training starts from: ``kind/name`` or ``kind/name@version``.
+    """
 
     schema_: Annotated[Literal["lorareg/1"], Field(alias="schema")]
     kind: Slug
@@ -145,6 +169,7 @@ class Manifest(Strict):
     dataset: Dataset
     lora: Lora = Lora()
     train: Training = Training()
+    parent: Text | None = None
     sample: Sampling = Sampling()
     owners: tuple[Person, ...] = ()
     visibility: Literal["private", "team", "public"] = "team"
@@ -169,15 +194,13 @@ class Manifest(Strict):
 
         Names, owners and terms are left out, and so is what only changes when files are written.
         """
-        train = self.train.model_dump(mode="json", exclude={"save_steps"})
-        lora = self.lora.model_dump(mode="json")
         return {
             "schema": SCHEMA,
             "task": self.task,
             "captions": self.dataset.captions,
             "skip": sorted(self.dataset.skip),
-            "lora": lora,
-            "train": train,
+            "lora": shaping(self.lora),
+            "train": shaping(self.train, without=WITHOUT_INFLUENCE),
         }
 
     def config_digest(self) -> str:

@@ -18,7 +18,31 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+class Later:
+    """Marks a key that an earlier version did not have.
+
+    Such a key is left out of a digest while it has its default, so that what was trained before
+    it existed stays up to date.
+    """
+
+
 Model = TypeVar("Model", bound=Strict)
+
+
+def shaping(block: Strict, without: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """What a block says, for a digest: defaults filled in, ``Later`` keys only where they differ.
+
+    Args:
+        block: of a manifest.
+        without: names of its own keys that do not count.
+    """
+    unset = {
+        name
+        for name, field in type(block).model_fields.items()
+        if any(isinstance(mark, Later) for mark in field.metadata)
+        and getattr(block, name) == field.default
+    }
+    return block.model_dump(mode="json", exclude=unset | without)
 
 
 def check(model: type[Model], document: Any, name: str, *, fix: str = "") -> Model:

@@ -1,4 +1,4 @@
-"""The ``train`` block of a manifest: how to train, with bounds, units and defaults."""
+"""The ``train`` block of a manifest, as far as both tasks share it: bounds, units and defaults."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from lorareg.registry.fields import Share
-from lorareg.registry.schema import Strict
+from lorareg.registry.schema import Later, Strict
 
 
 class Validation(Strict):
@@ -32,48 +32,46 @@ class Training(Strict):
     Attributes:
         batch_size: records a forward pass.
         gradient_accumulation_steps: forward passes an optimizer step.
-        learning_rate: peak, after warm-up.
+        learning_rate: peak, after warm-up; Prodigy finds its own and takes this as a factor.
+        loraplus_lr_ratio: learning rate of the up matrices over that of the down matrices, as in
+            LoRA+ (arXiv 2402.12354); 1 is plain LoRA.
         warmup_steps: optimizer steps of linear warm-up.
+        scheduler_cycles: restarts of the cosine, for ``cosine-restarts``.
+        scheduler_power: exponent of the fall, for ``polynomial``.
         max_grad_norm: gradients are scaled down to this norm; 0 switches it off.
+        ema: decay a step of an exponential moving average of the adapter, which is then what is
+            validated and kept; None keeps the adapter as it is.
         precision: of the frozen base; adapters are always float32. "auto" measures the machine.
+        gradient_checkpointing: compute activations twice instead of keeping them; the weights
+            come out the same.
         save_steps: optimizer steps between two checkpoints to resume from.
+        keep_checkpoints: how many of them stay, beside the best adapter.
     """
 
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 4
     gradient_accumulation_steps: Annotated[int, Field(ge=1, le=4096)] = 1
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 10
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-4
-    optimizer: Literal["adamw"] = "adamw"
+    loraplus_lr_ratio: Annotated[float, Field(ge=1, le=1000), Later()] = 1.0
+    optimizer: Literal["adamw", "adamw-8bit", "adafactor", "prodigy", "lion", "schedule-free"] = (
+        "adamw"
+    )
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
-    scheduler: Literal["constant", "linear", "cosine"] = "cosine"
+    scheduler: Literal["constant", "linear", "cosine", "cosine-restarts", "polynomial", "rex"] = (
+        "cosine"
+    )
+    scheduler_cycles: Annotated[int, Field(ge=1, le=1000), Later()] = 1
+    scheduler_power: Annotated[float, Field(gt=0, le=10), Later()] = 1.0
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
+    ema: Annotated[float | None, Field(gt=0, lt=1), Later()] = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 42
+    gradient_checkpointing: bool = False
     save_steps: Annotated[int, Field(ge=1)] = 100
+    keep_checkpoints: Annotated[int, Field(ge=1, le=1000)] = 2
     validation: Validation = Validation()
 
 
-class ImageTraining(Training):
-    """Training on pictures.
-
-    Attributes:
-        resolution: side of the square training pictures in pixels, a multiple of 8.
-        caption_dropout: share of steps that see a picture without its caption, which keeps
-            classifier-free guidance working (arXiv 2207.12598).
-        min_snr_gamma: gamma of min-SNR loss weighting (arXiv 2303.09556); None switches it off.
-    """
-
-    resolution: Annotated[int, Field(ge=8, le=4096, multiple_of=8)] = 512
-    caption_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    min_snr_gamma: Annotated[float, Field(gt=0)] | None = None
-
-
-class TextTraining(Training):
-    """Training on dialogues.
-
-    Attributes:
-        max_length: tokens of a row; longer rows are cut at the end.
-    """
-
-    max_length: Annotated[int, Field(ge=8, le=1_000_000)] = 1024
+WITHOUT_INFLUENCE = frozenset({"gradient_checkpointing", "save_steps", "keep_checkpoints"})
+"""Keys of ``Training`` that change when files are written or memory is used, and no weight."""

@@ -11,8 +11,8 @@ import torch
 from lorareg.errors import TrainingError
 from lorareg.registry.base import ResolvedBase
 from lorareg.registry.digest import DigestCache
+from lorareg.registry.image_training import ImageTraining
 from lorareg.registry.manifest import Sampling
-from lorareg.registry.training import ImageTraining
 from lorareg.trainers.data.images import ImageRecord
 from lorareg.trainers.encoding import Encoder
 from lorareg.trainers.inject import module_names
