@@ -90,9 +90,10 @@ def _train_one(
         # Imported under the bar: torch and its friends take seconds.
         watcher.note("loading libraries")
         from lorareg.trainers import run
+        from lorareg.trainers.execute import Options
         from lorareg.trainers.prepare import BrokenPicturesError
 
-        options = run.Options(restart=restart, force=force)
+        options = Options(restart=restart, force=force)
         try:
             return run.train(workspace, asset, options, watcher)
         except BrokenPicturesError as error:

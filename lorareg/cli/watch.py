@@ -8,6 +8,7 @@ from types import TracebackType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from lorareg.cli.root import err
+from lorareg.trainers.watching import StepFacts
 
 PLAIN_SECONDS = 10.0  # between two lines where there is no terminal
 
@@ -46,9 +47,10 @@ class RunWatcher:
         """Work before the first step."""
         self._advance(what, done, total, "")
 
-    def step(self, step: int, total: int, loss: float, rate: float) -> None:
+    def step(self, facts: StepFacts) -> None:
         """An optimizer step."""
-        self._advance(self._title, step, total, f"loss {loss:.4f}  lr {rate:.2e}")
+        shown = f"loss {facts.loss:.4f}  lr {facts.rate:.2e}"
+        self._advance(self._title, facts.step, facts.total, shown)
 
     def validated(self, step: int, loss: float, base: float) -> None:
         """A validation."""

@@ -48,6 +48,13 @@ class DatasetInput(Strict):
     md5: str | None
 
 
+class ParentInput(Strict):
+    """The adapter that training started from: ``tensors`` is its identity."""
+
+    ref: str
+    tensors: Digest
+
+
 class DatasetIndex(Strict):
     """``dataset.json``: file -> digest, and record -> digest of its caption or dialogue.
 
@@ -74,6 +81,8 @@ class Inputs(Strict):
     config: ConfigInput
     trainer: str
     chat_template: dict[str, str] | None = None
+    parent: ParentInput | None = None
+    prior: DatasetInput | None = None
 
     def fingerprint(self) -> str:
         """Digest of all inputs; equal fingerprint means the same run."""
@@ -82,6 +91,8 @@ class Inputs(Strict):
             dataset=self.dataset.digest,
             base=self.base.digest,
             trainer=self.trainer,
+            parent=self.parent.tensors if self.parent else None,
+            prior=self.prior.digest if self.prior else None,
         )
 
 
@@ -168,9 +179,19 @@ class RecipeLock(Strict):
     outputs: dict[FileName, Output] = {}
 
 
-def fingerprint(*, config: str, dataset: str, base: str, trainer: str = TRAINER) -> str:
-    """Digest of all inputs of a training run."""
+def fingerprint(
+    *,
+    config: str,
+    dataset: str,
+    base: str,
+    trainer: str = TRAINER,
+    parent: str | None = None,
+    prior: str | None = None,
+) -> str:
+    """Digest of all inputs of a training run; what it has not is left out."""
     inputs = {"config": config, "dataset": dataset, "base": base, "trainer": trainer}
+    inputs |= {"parent": parent} if parent else {}
+    inputs |= {"prior": prior} if prior else {}
     return digest.of_json(inputs, "fingerprint-sha256-v1")
 
 

@@ -17,10 +17,11 @@ from lorareg.registry.ids import AssetId, Ref
 from lorareg.registry.recipe import Expression
 from lorareg.registry.workspace import Workspace
 from lorareg.trainers import run
+from lorareg.trainers.execute import Options
 from lorareg.trainers.generate import Generator
-from lorareg.trainers.loop import Watcher
 from lorareg.trainers.report.grid import save_grid
 from lorareg.trainers.reproduce import Reproduction, reproduce
+from lorareg.trainers.watching import Watcher
 from lorareg.weights import compose
 
 CHARACTER = AssetId("character", "zhangsan")
@@ -110,7 +111,7 @@ def _train(
         {"title": lesson.title, "train.epochs": lesson.epochs, "sample.prompts": [prompt]},
     )
     say(f"lorareg train {lesson.asset}")
-    outcome = run.train(workspace, lesson.asset, run.Options(), watcher)
+    outcome = run.train(workspace, lesson.asset, Options(), watcher)
     result = outcome.lock.result
     before, after = result.base_validation_loss or 0.0, result.validation_loss or 0.0
     tour.rows.append(

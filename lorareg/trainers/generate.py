@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -18,6 +18,9 @@ from lorareg.trainers.tasks.base import Runtime, Sample
 from lorareg.weights import compose
 from lorareg.weights.adapter import LoraAdapter
 from lorareg.weights.compose import Composition
+
+if TYPE_CHECKING:
+    from lorareg.trainers.tasks.text import TextTask
 
 
 class Generator:
@@ -37,16 +40,17 @@ class Generator:
         sampling: Sampling,
         precision: str = "auto",
     ) -> None:
-        self._like = like
+        self._side = like.train.resolution if isinstance(like, ImageManifest) else 0
         self._sampling = sampling
         self._runtime = runtime.choose(precision, workspace.cache)
         quiet_libraries()
         base = resolve_base(workspace, like)
-        self._model: Any
+        self._pipeline: Any = None
+        self._replies: TextTask | None = None
         if isinstance(like, ImageManifest):
-            self._model = _pipeline(base, self._runtime)
+            self._pipeline = _pipeline(base, self._runtime)
         else:
-            self._model = _language_model(base, like, sampling, self._runtime)
+            self._replies, self._models = _language_model(base, like, sampling, self._runtime)
 
     def samples(
         self, composition: Composition | None, prompts: Sequence[str], seed: int
@@ -58,26 +62,25 @@ class Generator:
 
     def with_adapter(self, adapter: LoraAdapter, prompts: Sequence[str], seed: int) -> list[Sample]:
         """One output a prompt with an adapter on the base, which is taken off afterwards."""
-        adapters = inject.apply(self._target, adapter)
+        adapters = inject.apply(self._frozen(adapter), adapter)
         try:
             return self._draw(prompts, seed)
         finally:
-            inject.remove(self._target, adapters)
+            inject.remove(adapters)
 
-    @property
-    def _target(self) -> torch.nn.Module:
-        image = isinstance(self._like, ImageManifest)
-        target: torch.nn.Module = self._model.unet if image else self._model.model
-        return target
+    def _frozen(self, adapter: LoraAdapter) -> Mapping[str, torch.nn.Module]:
+        """The models that an adapter changes, by the component its paths begin with."""
+        if self._replies is not None:
+            return self._models
+        parts = sorted({name.partition(".")[0] for name in adapter.layers})
+        return {p: getattr(self._pipeline, p) for p in parts if hasattr(self._pipeline, p)}
 
     def _draw(self, prompts: Sequence[str], seed: int) -> list[Sample]:
-        if isinstance(self._like, TextManifest):
-            replies: list[Sample] = self._model.sample(prompts, seed)
-            return replies
+        if self._replies is not None:
+            return self._replies.sample(prompts, seed)
         from lorareg.trainers.tasks.image import draw
 
-        side = self._like.train.resolution
-        return draw(self._model, prompts, seed, self._sampling, side)
+        return draw(self._pipeline, prompts, seed, self._sampling, self._side)
 
 
 def _pipeline(base: ResolvedBase, place: Runtime) -> Any:
@@ -87,10 +90,9 @@ def _pipeline(base: ResolvedBase, place: Runtime) -> Any:
 
 def _language_model(
     base: ResolvedBase, like: TextManifest, sampling: Sampling, place: Runtime
-) -> Any:
+) -> tuple[TextTask, Mapping[str, torch.nn.Module]]:
     from lorareg.trainers.tasks.text import TextTask
 
     task = TextTask(base, (), like.train.max_length)
     task.max_new_tokens = sampling.max_new_tokens
-    task.load(place)
-    return task
+    return task, task.load(place)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,17 +28,17 @@ NAME = "default"  # PEFT's name for the one adapter we inject
 
 @dataclass
 class Adapters:
-    """The LoRA layers of one model, by module path.
+    """The LoRA layers of some models, by module path.
 
     Attributes:
-        component: prefix in the weights file.
-        layers: PEFT's own layers, in the order of the model.
-        alpha: of every layer.
+        models: by component, the first part of a path; "" where paths have none.
+        layers: PEFT's own layers, in the order of the models.
+        alphas: of every layer.
     """
 
-    component: str
+    models: Mapping[str, torch.nn.Module]
     layers: dict[str, PeftLayer]
-    alpha: float
+    alphas: Mapping[str, float]
 
     def named_parameters(self) -> dict[str, torch.nn.Parameter]:
         """Trainable parameters: ``<module>.down`` and ``<module>.up``."""
@@ -51,8 +52,8 @@ class Adapters:
         layers = {}
         for name, layer in self.layers.items():
             down, up = (w.detach().cpu().numpy().copy() for w in _weights(layer))
-            layers[name] = LoraLayer(down, up, self.alpha)
-        return LoraAdapter(self.component, layers)
+            layers[name] = LoraLayer(down, up, self.alphas[name])
+        return LoraAdapter(layers)
 
     def restore(self, adapter: LoraAdapter) -> None:
         """Put weights back that ``snapshot`` took."""
@@ -119,84 +120,122 @@ def module_names(model: torch.nn.Module, endings: Sequence[str] | None) -> list[
 
 
 def inject(
-    model: torch.nn.Module, component: str, names: Sequence[str], lora: Lora, draws: Draws
+    models: Mapping[str, torch.nn.Module], ranks: Mapping[str, int], lora: Lora, draws: Draws
 ) -> Adapters:
     """Add fresh LoRA layers: ``down`` uniform as in kaiming with a = sqrt 5, ``up`` zero.
 
     Args:
-        model: frozen; changed in place.
-        component: see ``Adapters``.
-        names: full module paths.
-        lora: rank, alpha, dropout.
+        models: frozen, by component; changed in place.
+        ranks: full module path -> rank.
+        lora: alpha, dropout.
         draws: place of the initial values; each layer draws by its own name.
     """
-    layers = _inject(model, dict.fromkeys(names, lora.rank), lora.alpha, lora.dropout)
-    for name, layer in layers.items():
+    alphas = {name: float(lora.alpha) * rank / lora.rank for name, rank in ranks.items()}
+    adapters = Adapters(models, _inject(models, ranks, alphas, lora.dropout), alphas)
+    for name, layer in adapters.layers.items():
         down, up = _weights(layer)
         bound = 1 / math.sqrt(down[0].numel())
-        values = draws.generator("init", name).uniform(-bound, bound, tuple(down.shape))
+        values = draws.generator("init", _own_name(models, name)).uniform(
+            -bound, bound, tuple(down.shape)
+        )
         with torch.no_grad():
             down.copy_(torch.from_numpy(values.astype(np.float32)))
             up.zero_()
-    return Adapters(component, layers, float(lora.alpha))
+    return adapters
 
 
-def apply(model: torch.nn.Module, adapter: LoraAdapter) -> Adapters:
-    """Put existing weights on a model, to generate with; ``alpha`` must be uniform.
+def apply(models: Mapping[str, torch.nn.Module], adapter: LoraAdapter) -> Adapters:
+    """Put existing weights on models, to generate with.
 
     Raises:
-        TrainingError: the model lacks a module that the adapter changes, or has it in another
-            size; the model is left as it was.
+        TrainingError: a model lacks a module that the adapter changes, or has it in another
+            size; the models are left as they were.
     """
-    alphas = {layer.alpha for layer in adapter.layers.values()}
-    modules = dict(model.named_modules())
+    modules = _modules(models)
     absent = [name for name in adapter.layers if name not in modules]
-    if absent or len(alphas) != 1:
-        raise _misfit(f"module {absent[0]} is not there" if absent else "alphas differ")
-    alpha = alphas.pop()
+    if absent:
+        raise _misfit(f"module {absent[0]} is not there")
+    alphas = {name: layer.alpha for name, layer in adapter.layers.items()}
     ranks = {name: layer.rank for name, layer in adapter.layers.items()}
-    layers = _inject(model, ranks, alpha, 0.0)
-    adapters = Adapters(adapter.component, layers, alpha)
+    adapters = Adapters(models, _inject(models, ranks, alphas, 0.0), alphas)
     for name, layer in adapter.layers.items():
-        found = tuple(tuple(w.shape) for w in _weights(layers[name]))
+        found = tuple(tuple(w.shape) for w in _weights(adapters.layers[name]))
         if found != (layer.down.shape, layer.up.shape):
-            remove(model, adapters)
+            remove(adapters)
             raise _misfit(f"module {name} takes {found}, not {(layer.down.shape, layer.up.shape)}")
     adapters.restore(adapter)
     adapters.train(False)
     return adapters
 
 
-def remove(model: torch.nn.Module, adapters: Adapters) -> None:
-    """Take LoRA layers off again; the model is the base it was."""
+def remove(adapters: Adapters) -> None:
+    """Take LoRA layers off again; the models are the bases they were."""
     for name, layer in adapters.layers.items():
-        parent, _, leaf = name.rpartition(".")
-        setattr(model.get_submodule(parent), leaf, layer.get_base_layer())
-    if hasattr(model, "peft_config"):
-        del model.peft_config
+        component, own = _split(adapters.models, name)
+        parent, _, leaf = own.rpartition(".")
+        setattr(adapters.models[component].get_submodule(parent), leaf, layer.get_base_layer())
+    for model in adapters.models.values():
+        if hasattr(model, "peft_config"):
+            del model.peft_config
 
 
 def _inject(
-    model: torch.nn.Module, ranks: Mapping[str, int], alpha: float, dropout: float
+    models: Mapping[str, torch.nn.Module],
+    ranks: Mapping[str, int],
+    alphas: Mapping[str, float],
+    dropout: float,
 ) -> dict[str, PeftLayer]:
-    rank = max(ranks.values())
-    config = LoraConfig(
-        r=rank,
-        lora_alpha=alpha,
-        lora_dropout=dropout,
-        target_modules=list(ranks),
-        rank_pattern={re.escape(name): other for name, other in ranks.items() if other != rank},
-        bias="none",
-    )
-    inject_adapter_in_model(config, model, NAME)
-    found: dict[str, Any] = {
-        name: module for name, module in model.named_modules() if isinstance(module, PeftLayer)
-    }
-    layers = {name: found[name] for name in ranks}
+    for component, model in models.items():
+        mine = [name for name in ranks if _split(models, name)[0] == component]
+        if mine:
+            _inject_model(
+                model,
+                {_split(models, name)[1]: (ranks[name], alphas[name]) for name in mine},
+                dropout,
+            )
+    modules = _modules(models)
+    layers = {name: modules[name] for name in ranks}
     for layer in layers.values():
         layer.lora_A.float()
         layer.lora_B.float()
     return layers
+
+
+def _inject_model(
+    model: torch.nn.Module, shapes: Mapping[str, tuple[int, float]], dropout: float
+) -> None:
+    (rank, alpha), _ = Counter(shapes.values()).most_common(1)[0]
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=list(shapes),
+        rank_pattern={re.escape(n): r for n, (r, _) in shapes.items() if r != rank},
+        alpha_pattern={re.escape(n): a for n, (_, a) in shapes.items() if a != alpha},
+        bias="none",
+    )
+    inject_adapter_in_model(config, model, NAME)
+
+
+def _modules(models: Mapping[str, torch.nn.Module]) -> dict[str, Any]:
+    """Every module by its full path."""
+    return {
+        f"{component}.{name}" if component else name: module
+        for component, model in models.items()
+        for name, module in model.named_modules()
+    }
+
+
+def _split(models: Mapping[str, torch.nn.Module], path: str) -> tuple[str, str]:
+    """Component and path within it."""
+    component, _, own = path.partition(".")
+    return (component, own) if component in models else ("", path)
+
+
+def _own_name(models: Mapping[str, torch.nn.Module], path: str) -> str:
+    """What a layer is called in its own draws: in a UNet its path there, as ever."""
+    component, own = _split(models, path)
+    return own if component == "unet" else path
 
 
 def _weights(layer: PeftLayer) -> tuple[torch.nn.Parameter, torch.nn.Parameter]:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 import torch
 
@@ -26,26 +25,7 @@ from lorareg.trainers.plan import Plan
 from lorareg.trainers.randomness import Draws
 from lorareg.trainers.report.metrics import MetricsLog
 from lorareg.trainers.tasks.base import Runtime, Task
-
-
-class Watcher(Protocol):
-    """Who is told how a run goes."""
-
-    def stage(self, what: str, done: int, total: int) -> None:
-        """Work before the first step goes on: pictures checked, captions encoded."""
-        ...
-
-    def step(self, step: int, total: int, loss: float, rate: float) -> None:
-        """An optimizer step is done."""
-        ...
-
-    def validated(self, step: int, loss: float, base: float) -> None:
-        """A validation is done; ``base`` is the loss of the base alone."""
-        ...
-
-    def note(self, text: str) -> None:
-        """Something a person should know."""
-        ...
+from lorareg.trainers.watching import StepFacts, Watcher
 
 
 class Loop:
@@ -119,10 +99,12 @@ class Loop:
     def _advance(self, metrics: MetricsLog) -> None:
         step = self.cursor.step
         rate = optim.learning_rate(self.settings, step, self.plan.total)
-        loss, norm = self._step(step, rate)
+        began = time.monotonic()
+        loss, norm, units = self._step(step, rate)
         self.cursor = replace(self.cursor, step=step + 1, train_loss=loss)
         metrics.write(step + 1, {"loss": loss, "learning_rate": rate, "grad_norm": norm})
-        self.watcher.step(step + 1, self.plan.total, loss, rate)
+        seconds = time.monotonic() - began
+        self.watcher.step(StepFacts(step + 1, self.plan.total, loss, rate, norm, units, seconds))
         last = step + 1 == self.plan.total
         if last or (step + 1) % self._validation_steps == 0:
             self._validate(metrics)
@@ -142,8 +124,8 @@ class Loop:
                 fix="run the same lorareg train again to go on from here",
             )
 
-    def _step(self, step: int, rate: float) -> tuple[float, float]:
-        """One optimizer step; returns the mean loss and the gradient norm."""
+    def _step(self, step: int, rate: float) -> tuple[float, float, int]:
+        """One optimizer step; returns the mean loss, the gradient norm and the loss terms."""
         batches = self.plan.micro_batches(step, self.draws)
         weight = sum(self.task.weight(record) for batch in batches for record in batch)
         draws = self.draws.at("train", step)
@@ -162,7 +144,7 @@ class Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
-        return total, norm
+        return total, norm, weight
 
     def _clip(self) -> float:
         limit = self.settings.max_grad_norm or math.inf

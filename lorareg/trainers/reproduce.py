@@ -18,7 +18,7 @@ from lorareg.registry.manifest import ImageManifest, TextManifest
 from lorareg.registry.pointer import pointer_path
 from lorareg.registry.workspace import Workspace
 from lorareg.trainers.changes import changed_inputs
-from lorareg.trainers.loop import Watcher
+from lorareg.trainers.watching import Watcher
 from lorareg.weights import algebra
 from lorareg.weights.adapter import LoraAdapter
 from lorareg.weights.formats import diffusers, peft
@@ -118,17 +118,19 @@ def _fetch_data(clean: Workspace, asset: AssetId) -> None:
 def _train_again(
     clean: Workspace, asset: AssetId, known: Lock, folder: Path, watcher: Watcher
 ) -> Reproduction:
-    from lorareg.trainers import run
+    from lorareg.trainers.exclusive import stop_on_signals
+    from lorareg.trainers.execute import Options, execute
     from lorareg.trainers.prepare import prepare
+    from lorareg.trainers.publish import write_weights
 
     manifest = clean.load_manifest(asset)
     prepared = prepare(clean, manifest, watcher.stage)
     environment = known.environment
-    options = run.Options(precision=environment.precision, threads=environment.threads)
-    with run.stop_on_signals() as stop:
-        made = run.execute(clean, prepared, options, folder / "run", watcher, stop)
+    options = Options(precision=environment.precision, threads=environment.threads)
+    with stop_on_signals() as stop:
+        made = execute(clean, prepared, options, folder / "run", watcher, stop)
     weights = folder / "weights"
-    run.write_weights(weights, manifest, made.adapter, prepared.inputs.fingerprint())
+    write_weights(weights, manifest, made.adapter, prepared.inputs.fingerprint())
     now = {path.name: lock.output(path) for path in sorted(weights.iterdir())}
     outputs = {
         name: (promised.sha256, now[name].sha256) for name, promised in known.outputs.items()

@@ -60,13 +60,12 @@ class LoraLayer:
 
 @dataclass(frozen=True)
 class LoraAdapter:
-    """All layers of an adapter, by module path within ``component``.
+    """All layers of an adapter, by module path.
 
-    Attributes:
-        component: "unet" for a diffusers pipeline, "" for a language model.
+    In a diffusers pipeline a path begins with the component: ``unet.mid_block...``,
+    ``text_encoder.encoder...``; in a language model it is the model's own.
     """
 
-    component: str
     layers: Mapping[str, LoraLayer]
 
     @property

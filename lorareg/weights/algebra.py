@@ -20,26 +20,18 @@ def weighted_sum(parts: Sequence[tuple[LoraAdapter, float]]) -> LoraAdapter:
     Law: weighted_sum([(a, 1)]) has a's delta; the order of parts does not change the delta.
 
     Raises:
-        LoraregError: the parts adapt nothing, different components, or modules of different
-            shapes.
+        LoraregError: the parts adapt nothing, or modules of different shapes.
     """
-    components = {adapter.component for adapter, _ in parts}
     modules = sorted({name for adapter, _ in parts for name in adapter.layers})
     if not modules:
         raise LoraregError("there is nothing to add up", why="no part adapts any module")
-    if len(components) != 1:
-        raise LoraregError(
-            "the parts adapt different kinds of model",
-            why=f"components {', '.join(repr(name) for name in sorted(components))}",
-            fix="compose adapters of one base: lorareg show REF names it",
-        )
     stacked = {name: _stack(name, parts) for name in modules}
     rank = max(down.shape[0] for down, _ in stacked.values())
     layers = {
         name: LoraLayer(_pad(down, rank, axis=0), _pad(up, rank, axis=1), float(rank))
         for name, (down, up) in stacked.items()
     }
-    return LoraAdapter(components.pop(), layers)
+    return LoraAdapter(layers)
 
 
 def inner(one: LoraLayer, other: LoraLayer) -> float:

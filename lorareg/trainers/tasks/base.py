@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
 
+    from lorareg.registry.manifest import Lora
     from lorareg.trainers.randomness import Draws
 
 
@@ -23,12 +24,15 @@ class Runtime:
         dtype: of the frozen base ("float32", "bfloat16", "float16"); adapters are always float32.
         threads: CPU threads torch may use.
         cache: folder for content-addressed tensors; may be deleted at any time.
+        kernels: "plain" is torch's own way, "packed" that of ``trainers.packed``; results agree up
+            to rounding, so a lock records it.
     """
 
     device: str
     dtype: str
     threads: int
     cache: Path
+    kernels: Literal["plain", "packed"] = "plain"
 
 
 @dataclass(frozen=True)
@@ -53,11 +57,6 @@ class Task(Protocol):
         ...
 
     @property
-    def component(self) -> str:
-        """Prefix of modules in the weights file: "unet", or "" for a language model."""
-        ...
-
-    @property
     def unit(self) -> str:
         """What ``weight`` counts: "image" or "token"."""
         ...
@@ -67,19 +66,25 @@ class Task(Protocol):
         """How many fixed draws the validation loss averages for each record."""
         ...
 
-    def load(self, runtime: Runtime) -> torch.nn.Module:
-        """Return the frozen module that gets the adapters, on the device, ready for ``losses``."""
+    def load(self, runtime: Runtime) -> Mapping[str, torch.nn.Module]:
+        """Return the frozen models that may get adapters, on the device, ready for ``losses``.
+
+        Returns:
+            By the component that begins their paths in the weights file: "unet", "text_encoder",
+            or "" for a language model.
+        """
         ...
 
-    def targets(self, preset: str | Sequence[str]) -> list[str]:
-        """Full names of the modules to adapt.
-
-        Args:
-            preset: "attention", "attention+ff", "all-linear", or a list of module-name suffixes.
+    def targets(self, lora: Lora) -> list[str]:
+        """Full paths of the modules to adapt, component included.
 
         Raises:
             TrainingError: nothing matches; names what there is to match.
         """
+        ...
+
+    def shape(self, record: str) -> str:
+        """What the records of one forward pass have in common, such as their size in pixels."""
         ...
 
     def weight(self, record: str) -> int:

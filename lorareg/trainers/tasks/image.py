@@ -12,7 +12,7 @@ from lorareg.errors import TrainingError
 from lorareg.registry.base import ResolvedBase
 from lorareg.registry.digest import DigestCache
 from lorareg.registry.image_training import ImageTraining
-from lorareg.registry.manifest import Sampling
+from lorareg.registry.manifest import Lora, Sampling
 from lorareg.trainers.data.images import ImageRecord
 from lorareg.trainers.encoding import Encoder
 from lorareg.trainers.inject import module_names
@@ -50,7 +50,6 @@ class ImageTask:
         progress: told ("encoding pictures", done, total) while caches fill.
     """
 
-    component = "unet"
     unit = "image"
     validation_rounds = 4
 
@@ -72,7 +71,7 @@ class ImageTask:
         self._progress = progress
         self._loaded: _Loaded | None = None
 
-    def load(self, runtime: Runtime) -> torch.nn.Module:
+    def load(self, runtime: Runtime) -> Mapping[str, torch.nn.Module]:
         """Fill the caches, then load the denoiser alone."""
         encoder = Encoder(self.base, runtime, self._digests, self._progress)
         latents = encoder.pictures(list(self._records.values()), self.settings.resolution)
@@ -82,18 +81,24 @@ class ImageTask:
         unet.requires_grad_(False).eval()
         schedule = NoiseSchedule.of(self.base.scheduler_config()).to(runtime.device)
         self._loaded = _Loaded(runtime, unet, dtype, schedule, latents, texts, encoder.scaling)
-        return unet  # type: ignore[no-any-return]
+        return {"unet": unet}
 
-    def targets(self, preset: str | Sequence[str]) -> list[str]:
+    def targets(self, lora: Lora) -> list[str]:
         """Linear layers and 1x1 or 3x3 convolutions, chosen by the ends of their names."""
-        unet = self._ready.unet
-        if preset == "attention":
-            return module_names(unet, ATTENTION)
-        if preset == "attention+ff":
-            return module_names(unet, ATTENTION + FEED_FORWARD)
-        if preset == "all-linear":
-            return module_names(unet, None)
-        return module_names(unet, tuple(preset))
+        match lora.targets:
+            case "attention":
+                endings: Sequence[str] | None = ATTENTION
+            case "attention+ff":
+                endings = ATTENTION + FEED_FORWARD
+            case "all-linear":
+                endings = None
+            case _:
+                endings = tuple(lora.targets)
+        return [f"unet.{name}" for name in module_names(self._ready.unet, endings)]
+
+    def shape(self, record: str) -> str:
+        """Width and height in pixels."""
+        return f"{self.settings.resolution}x{self.settings.resolution}"
 
     def weight(self, record: str) -> int:
         """Every picture counts once."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -13,6 +13,7 @@ import transformers
 
 from lorareg.errors import LoraregError, TrainingError, listed
 from lorareg.registry.base import ResolvedBase
+from lorareg.registry.manifest import Lora
 from lorareg.trainers.chat import Chat, TokenRow
 from lorareg.trainers.data.dialogue_rows import Message
 from lorareg.trainers.data.dialogues import DialogueRecord
@@ -40,7 +41,6 @@ class TextTask:
         max_new_tokens: the most a sample says.
     """
 
-    component = ""
     unit = "token"
     validation_rounds = 1  # nothing is drawn, so one look is enough
 
@@ -79,7 +79,7 @@ class TextTask:
         """Records of which ``max_length`` left only the beginning."""
         return [record for record, rows in self._rows.items() if any(row.cut for row in rows)]
 
-    def load(self, runtime: Runtime) -> torch.nn.Module:
+    def load(self, runtime: Runtime) -> Mapping[str, torch.nn.Module]:
         """Return the frozen language model; the dialogues are checked before it is read."""
         if self._base.layout == "gguf" and (home := dequantized_home(self._base, runtime)).is_dir():
             # a saved tokenizer loads ten times faster than one in a GGUF
@@ -99,12 +99,15 @@ class TextTask:
         self._head = next((name for name, part in model.named_modules() if part is head), None)
         self._logits = fastest_right_way(model, runtime.device)
         self._plain_generation()
-        frozen: torch.nn.Module = model
-        return frozen
+        return {"": model}
 
-    def targets(self, preset: str | Sequence[str]) -> list[str]:
+    def targets(self, lora: Lora) -> list[str]:
         """Full names of the linear layers to adapt; see ``linear_targets.choose``."""
-        return choose(self._linear, self._head, preset)
+        return choose(self._linear, self._head, lora.targets)
+
+    def shape(self, record: str) -> str:
+        """Any dialogue may stand beside any other."""
+        return ""
 
     def weight(self, record: str) -> int:
         """How many tokens of the record's responses are learned."""

@@ -1,6 +1,7 @@
 """``pytorch_lora_weights.safetensors``, the file ``pipe.load_lora_weights`` reads.
 
-Keys are ``unet.<module>.lora.down.weight`` and ``.lora.up.weight``. Without metadata the loader
+Keys are ``<component>.<module>.lora.down.weight`` and ``.lora.up.weight``, where the component is
+``unet``, ``transformer``, ``text_encoder`` ... Without metadata the loader
 takes alpha = rank, so the header carries the few keys of ``lora_adapter_metadata`` that every peft
 since 0.15 understands, sorted (the reference writer stores sets in random order).
 Source: diffusers.loaders.lora_base, ``_save_lora_weights`` and ``_load_lora_metadata``.
@@ -15,7 +16,7 @@ from typing import Any
 
 from lorareg.errors import InvalidFileError
 from lorareg.registry import jsontext, tensors
-from lorareg.weights.adapter import LoraAdapter, to_raw
+from lorareg.weights.adapter import LoraAdapter, LoraLayer, to_raw
 from lorareg.weights.formats.pairs import (
     DIFFUSERS_ENDINGS,
     PEFT_ENDINGS,
@@ -25,6 +26,7 @@ from lorareg.weights.formats.pairs import (
 
 FILE = "pytorch_lora_weights.safetensors"
 METADATA_KEY = "lora_adapter_metadata"
+COMPONENTS = ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")
 
 
 def write(path: Path, adapter: LoraAdapter, notes: Mapping[str, str]) -> None:
@@ -32,8 +34,8 @@ def write(path: Path, adapter: LoraAdapter, notes: Mapping[str, str]) -> None:
     down, up = DIFFUSERS_ENDINGS
     raw = {}
     for name, layer in adapter.layers.items():
-        raw[f"{adapter.component}.{name}{down}"] = to_raw(layer.down)
-        raw[f"{adapter.component}.{name}{up}"] = to_raw(layer.up)
+        raw[f"{name}{down}"] = to_raw(layer.down)
+        raw[f"{name}{up}"] = to_raw(layer.up)
     settings = json.dumps(lora_settings(adapter), sort_keys=True)
     tensors.write(path, raw, {"format": "pt", METADATA_KEY: settings, **notes})
 
@@ -45,29 +47,37 @@ def read(path: Path) -> LoraAdapter:
         InvalidFileError: no such file, or one with anything in it that is not understood.
     """
     raw, metadata = tensors.read(path)
-    components = {key.partition(".")[0] for key in raw}
-    if len(components) != 1:
+    components = sorted({key.partition(".")[0] for key in raw})
+    unknown = [name for name in components if name not in COMPONENTS]
+    if unknown or not components:
         raise InvalidFileError(
-            f"{path.name} adapts {', '.join(sorted(components)[:5]) or 'nothing'}",
-            why="lorareg reads adapters of one component, such as unet",
-            fix="save that component's layers alone: "
-            "pipe.save_lora_weights(folder, unet_lora_layers=...)",
+            f"{path.name} adapts {', '.join(unknown[:5]) or 'nothing'}",
+            why=f"a pipeline has {', '.join(COMPONENTS)}",
+            fix="save the adapter with pipe.save_lora_weights(folder, ...)",
         )
-    component = components.pop()
-    prefix = f"{component}."
-    settings = {
-        key.removeprefix(prefix): value
-        for key, value in _settings(path, metadata).items()
-        if key.startswith(prefix)
-    }
-    endings = (DIFFUSERS_ENDINGS, PEFT_ENDINGS)
-    return LoraAdapter(component, read_layers(path.name, raw, prefix, endings, settings or None))
+    settings = _settings(path, metadata)
+    layers: dict[str, LoraLayer] = {}
+    for component in components:
+        prefix = f"{component}."
+        own = {k.removeprefix(prefix): v for k, v in settings.items() if k.startswith(prefix)}
+        mine = {key: tensor for key, tensor in raw.items() if key.startswith(prefix)}
+        endings = (DIFFUSERS_ENDINGS, PEFT_ENDINGS)
+        found = read_layers(path.name, mine, prefix, endings, own or None)
+        layers |= {f"{prefix}{name}": layer for name, layer in found.items()}
+    return LoraAdapter(layers)
 
 
 def lora_settings(adapter: LoraAdapter) -> dict[str, object]:
     """The minimal metadata of a file, each key with its component."""
-    settings = settings_of(adapter.layers)
-    return {f"{adapter.component}.{key}": value for key, value in settings.items()}
+    groups: dict[str, dict[str, LoraLayer]] = {}
+    for path, layer in adapter.layers.items():
+        component, _, name = path.partition(".")
+        groups.setdefault(component, {})[name] = layer
+    return {
+        f"{component}.{key}": value
+        for component, layers in groups.items()
+        for key, value in settings_of(layers).items()
+    }
 
 
 def _settings(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def read(folder: Path) -> LoraAdapter:
             fix="point at a folder that PEFT's save_pretrained wrote for a LoRA",
         )
     raw, _ = tensors.read(folder / WEIGHTS)
-    return LoraAdapter("", read_layers(WEIGHTS, raw, PREFIX, (PEFT_ENDINGS,), config))
+    return LoraAdapter(read_layers(WEIGHTS, raw, PREFIX, (PEFT_ENDINGS,), config))
 
 
 def _config(adapter: LoraAdapter, base_model: str) -> dict[str, object]:
