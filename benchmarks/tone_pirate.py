@@ -37,11 +37,11 @@ def main() -> None:
         manifest.train.max_length,
         manifest.sample.max_new_tokens,
     )
-    model = task.load(place)
+    models = task.load(place)
     questions = (held_out / "questions.txt").read_text(encoding="utf-8").split("\n")
     questions = [line for line in questions if line.strip()]
     marker = _marker((held_out / "markers.txt").read_text(encoding="utf-8").split("\n"))
-    adapters = inject.apply(model, peft.read(workspace.folder(ASSET).weights))
+    adapters = inject.apply(models, peft.read(workspace.folder(ASSET).weights))
     with adapters.disabled():
         _report("base", task, questions, marker)
     _report("tone/pirate", task, questions, marker)

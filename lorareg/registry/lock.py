@@ -15,7 +15,7 @@ from pydantic import Field
 from lorareg.errors import IntegrityError, InvalidFileError
 from lorareg.registry import digest, jsontext
 from lorareg.registry.files import read_utf8, write_atomically
-from lorareg.registry.schema import Strict, check
+from lorareg.registry.schema import Later, Strict, check
 from lorareg.registry.tensors import tensor_digest
 
 SCHEMA: Literal["lorareg/lock/1"] = "lorareg/lock/1"
@@ -81,8 +81,8 @@ class Inputs(Strict):
     config: ConfigInput
     trainer: str
     chat_template: dict[str, str] | None = None
-    parent: ParentInput | None = None
-    prior: DatasetInput | None = None
+    parent: Annotated[ParentInput | None, Later()] = None
+    prior: Annotated[DatasetInput | None, Later()] = None
 
     def fingerprint(self) -> str:
         """Digest of all inputs; equal fingerprint means the same run."""

@@ -27,7 +27,7 @@ from lorareg.registry.fields import (
 )
 from lorareg.registry.ids import AssetId
 from lorareg.registry.image_training import ImageTraining
-from lorareg.registry.schema import Later, Strict, check, shaping
+from lorareg.registry.schema import Later, Strict, check
 from lorareg.registry.terms import Consent, License, Scope
 from lorareg.registry.text_training import TextTraining
 from lorareg.registry.training import WITHOUT_INFLUENCE, Training
@@ -199,8 +199,8 @@ class Manifest(Strict):
             "task": self.task,
             "captions": self.dataset.captions,
             "skip": sorted(self.dataset.skip),
-            "lora": shaping(self.lora),
-            "train": shaping(self.train, without=WITHOUT_INFLUENCE),
+            "lora": self.lora.model_dump(mode="json"),
+            "train": self.train.model_dump(mode="json", exclude=WITHOUT_INFLUENCE),
         }
 
     def config_digest(self) -> str:

@@ -7,9 +7,23 @@ import json
 import typing
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from lorareg.errors import InvalidFileError, listed
+
+
+class Later:
+    """Marks a key that an earlier version did not have.
+
+    While it has its default it is not written out: what was trained and locked before it existed
+    keeps its digest.
+    """
 
 
 class Strict(BaseModel):
@@ -17,32 +31,17 @@ class Strict(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-
-class Later:
-    """Marks a key that an earlier version did not have.
-
-    Such a key is left out of a digest while it has its default, so that what was trained before
-    it existed stays up to date.
-    """
+    @model_serializer(mode="wrap")
+    def _without_what_came_later(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = dump(self)
+        for name, field in type(self).model_fields.items():
+            is_later = any(isinstance(mark, Later) for mark in field.metadata)
+            if is_later and getattr(self, name) == field.default:
+                found.pop(name, None)
+        return found
 
 
 Model = TypeVar("Model", bound=Strict)
-
-
-def shaping(block: Strict, without: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """What a block says, for a digest: defaults filled in, ``Later`` keys only where they differ.
-
-    Args:
-        block: of a manifest.
-        without: names of its own keys that do not count.
-    """
-    unset = {
-        name
-        for name, field in type(block).model_fields.items()
-        if any(isinstance(mark, Later) for mark in field.metadata)
-        and getattr(block, name) == field.default
-    }
-    return block.model_dump(mode="json", exclude=unset | without)
 
 
 def check(model: type[Model], document: Any, name: str, *, fix: str = "") -> Model:

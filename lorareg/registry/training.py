@@ -73,5 +73,5 @@ class Training(Strict):
     validation: Validation = Validation()
 
 
-WITHOUT_INFLUENCE = frozenset({"gradient_checkpointing", "save_steps", "keep_checkpoints"})
+WITHOUT_INFLUENCE = {"gradient_checkpointing", "save_steps", "keep_checkpoints"}
 """Keys of ``Training`` that change when files are written or memory is used, and no weight."""

@@ -120,7 +120,7 @@ def test_there_are_keys_of_pictures_and_keys_of_texts() -> None:
         ("rank", "it belongs under lora"),
         ("epochs", "it belongs under train"),
         ("train.alpha", "it belongs under lora"),
-        ("lora.xyzzy", "known keys: alpha, dropout, rank, targets, text_encoder"),
+        ("lora.xyzzy", "known keys: alpha, dropout, init, rank, rank_pattern, targets, "),
     ],
 )
 def test_an_unknown_key_is_refused_with_a_hint(
@@ -176,8 +176,12 @@ def test_a_slip_in_any_key_is_answered_with_the_key(
         ("lora.alpha", 0, "greater than 0"),
         ("lora.alpha", True, "valid number"),
         ("lora.dropout", 1, "less than 1"),
-        ("lora.targets", 5, "'attention', 'attention+ff' or 'all-linear', or input should be"),
-        ("lora.text_encoder", True, "False"),
+        (
+            "lora.targets",
+            5,
+            "'attention', 'attention+ff', 'all-linear' or 'kohya', or input should be",
+        ),
+        ("lora.text_encoder", "yes", "valid boolean"),
         ("train.learning_rate", 0, "greater than 0"),
         ("train.learning_rate", "fast", "valid number"),
         ("train.learning_rate", float("inf"), "finite"),
@@ -391,3 +395,23 @@ def test_the_committed_json_schema_is_the_manifest_s(
     text = json.dumps(manifest.json_schema(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
     same_as_file(SCHEMA_FILE, text.encode())
+
+
+def test_a_key_that_came_later_changes_no_digest_until_it_is_used(
+    document: dict[str, Any],
+) -> None:
+    plain = manifest.parse(document, "m").config()
+    written_out = manifest.parse(changed(document, "train.noise_offset", 0.0), "m").config()
+    used = manifest.parse(changed(document, "train.noise_offset", 0.1), "m").config()
+
+    assert "noise_offset" not in plain["train"]
+    assert written_out == plain
+    assert used["train"]["noise_offset"] == 0.1
+
+
+def test_keys_that_only_say_when_files_are_written_change_no_digest(
+    document: dict[str, Any],
+) -> None:
+    often = changed(document, "train.save_steps", 7)
+
+    assert manifest.parse(often, "m").config() == manifest.parse(document, "m").config()

@@ -38,6 +38,7 @@ from lorareg.trainers.loop import Loop
 from lorareg.trainers.randomness import Draws
 from lorareg.trainers.tasks.base import Runtime
 from lorareg.trainers.tasks.image import ImageTask
+from lorareg.trainers.watching import StepFacts
 
 SIDE = 32  # pixels; latents are 8 x 8
 TOKENS = 24  # a caption is read character by character
@@ -207,8 +208,8 @@ class Notes:
     def stage(self, what: str, done: int, total: int) -> None:
         self.stages.append((what, done, total))
 
-    def step(self, step: int, total: int, loss: float, rate: float) -> None:
-        self.steps.append(step)
+    def step(self, facts: StepFacts) -> None:
+        self.steps.append(facts.step)
 
     def validated(self, step: int, loss: float, base: float) -> None:
         self.notes.append(f"validated {step}")
@@ -252,10 +253,9 @@ class Case:
     ) -> Run:
         """A loop that is ready to ``run``; ``stop`` is asked with the step."""
         task = ImageTask(self.base, self.pictures, self.training, SAMPLING, DigestCache(None))
-        unet = task.load(self.runtime)
-        targets = task.targets(self.lora.targets)
-        draws = Draws(self.training.seed)
-        adapters = inject.inject(unet, task.component, targets, self.lora, draws)
+        models = task.load(self.runtime)
+        ranks = dict.fromkeys(task.targets(self.lora), self.lora.rank)
+        adapters = inject.inject(models, ranks, self.lora, Draws(self.training.seed))
         watcher = Notes()
         loop = Loop(
             task, adapters, self.training, self.runtime, self.folder / folder, watcher,
@@ -263,7 +263,7 @@ class Case:
             sample=lambda step: sample(run, step),
             sample_steps=sample_steps,
         )  # fmt: skip
-        run = Run(task, unet, adapters, loop, watcher)
+        run = Run(task, models["unet"], adapters, loop, watcher)
         return run
 
 

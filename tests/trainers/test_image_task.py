@@ -75,14 +75,14 @@ def test_the_task_answers_the_core_s_protocol(case: Case) -> None:
     task: Task = load(case)
 
     assert list(task.ids) == [record.id for record in case.pictures]
-    assert (task.component, task.unit, task.validation_rounds) == ("unet", "image", 4)
+    assert (task.unit, task.validation_rounds) == ("image", 4)
     assert task.weight("00.png") == 1
 
 
 def test_the_denoiser_is_frozen_and_alone(case: Case) -> None:
     task = ImageTask(case.base, case.pictures, TRAINING, SAMPLING, DigestCache(None))
 
-    unet = task.load(case.runtime)
+    unet = task.load(case.runtime)["unet"]
 
     assert isinstance(unet, UNet2DConditionModel)
     assert not unet.training
@@ -179,7 +179,7 @@ def test_sizes_are_not_rounded_in_half_precision(case: Case, pico_sdxl: Resolved
 def test_targets_are_presets_or_endings(
     case: Case, targets: str | tuple[str, ...], endings: set[str]
 ) -> None:
-    found = load(case).targets(targets)
+    found = load(case).targets(Lora(targets=targets))
 
     assert {name.rpartition(".")[2] for name in found} == endings
 
@@ -188,9 +188,10 @@ def test_all_linear_takes_every_linear_layer(case: Case) -> None:
     task = load(case)
     linear = torch.nn.Linear
 
-    found = task.targets("all-linear")
+    found = task.targets(Lora(targets="all-linear"))
 
-    assert found == [n for n, m in task._ready.unet.named_modules() if isinstance(m, linear)]
+    modules = task._ready.unet.named_modules()
+    assert found == [f"unet.{name}" for name, module in modules if isinstance(module, linear)]
 
 
 class FirstDigests(DigestCache):

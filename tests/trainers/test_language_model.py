@@ -29,7 +29,7 @@ def test_a_gguf_loads_as_the_model_its_blocks_stand_for(
 ) -> None:
     base, expected = pico_gguf
     task = TextTask(base, dialogues, max_length=128)
-    model = task.load(runtime)
+    model = task.load(runtime)[""]
 
     ids = torch.arange(20)[None]
     for name, tensor in expected.state_dict().items():
@@ -73,8 +73,8 @@ def test_a_dequantized_gguf_is_kept_apart_by_precision(
     pico_gguf: tuple[ResolvedBase, LlamaForCausalLM], dialogues: Dialogues, runtime: Runtime
 ) -> None:
     base, expected = pico_gguf
-    half = TextTask(base, dialogues, max_length=128).load(replace(runtime, dtype="bfloat16"))
-    full = TextTask(base, dialogues, max_length=128).load(runtime)
+    half = TextTask(base, dialogues, max_length=128).load(replace(runtime, dtype="bfloat16"))[""]
+    full = TextTask(base, dialogues, max_length=128).load(runtime)[""]
 
     assert torch.equal(half.lm_head.weight, expected.lm_head.weight.bfloat16())
     assert torch.equal(full.lm_head.weight, expected.lm_head.weight)
@@ -86,7 +86,7 @@ def test_short_dialogues_in_bfloat16_take_plain_attention_and_have_nearly_the_sa
     full = TextTask(pico_llama, dialogues, max_length=128)
     full.load(runtime)
     half = TextTask(pico_llama, dialogues, max_length=128)
-    model = half.load(replace(runtime, dtype="bfloat16"))
+    model = half.load(replace(runtime, dtype="bfloat16"))[""]
 
     losses = half.losses(half.ids, DRAWS)
 
@@ -141,7 +141,7 @@ def test_smollm2_loads_from_its_gguf_and_answers(dialogues: Dialogues, tmp_path:
     digest = f"base-sha256-v1:{builtin.SMOLLM2.sha256}"
     base = ResolvedBase("builtin:smollm2", None, "gguf", path, digest)
     task = TextTask(base, dialogues, max_length=256)
-    model = task.load(Runtime("cpu", "bfloat16", threads=1, cache=tmp_path))
+    model = task.load(Runtime("cpu", "bfloat16", threads=1, cache=tmp_path))[""]
 
     assert sum(parameter.numel() for parameter in model.parameters()) == 134_515_008
     assert task._logits is response_loss.from_hidden_states

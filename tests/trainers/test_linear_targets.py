@@ -8,6 +8,7 @@ import pytest
 
 from lorareg.errors import TrainingError
 from lorareg.registry.base import ResolvedBase
+from lorareg.registry.manifest import Lora
 from lorareg.trainers.data.dialogues import DialogueRecord
 from lorareg.trainers.tasks.base import Runtime
 from lorareg.trainers.tasks.text import TextTask
@@ -21,7 +22,7 @@ def test_presets_choose_by_place_and_never_the_head(
     def chosen(base: ResolvedBase, preset: str) -> set[str]:
         task = TextTask(base, dialogues, max_length=128)
         task.load(runtime)
-        return {name.rpartition(".")[2] for name in task.targets(preset)}
+        return {name.rpartition(".")[2] for name in task.targets(Lora(targets=preset))}
 
     attention = {"q_proj", "k_proj", "v_proj", "o_proj"}
     everything = attention | {"gate_proj", "up_proj", "down_proj"}
@@ -38,7 +39,7 @@ def test_targets_are_full_names_of_modules(
     task = TextTask(pico_llama, dialogues, max_length=128)
     task.load(runtime)
 
-    assert task.targets(["1.mlp.up_proj", "lm_head"]) == [
+    assert task.targets(Lora(targets=("1.mlp.up_proj", "lm_head"))) == [
         "model.layers.1.mlp.up_proj",
         "lm_head",
     ]
@@ -51,7 +52,7 @@ def test_a_target_that_matches_nothing_names_what_there_is(
     task.load(runtime)
 
     with pytest.raises(TrainingError) as caught:
-        task.targets(["q_proj", "c_attn"])
+        task.targets(Lora(targets=("q_proj", "c_attn")))
 
     assert "c_attn" in caught.value.what
     assert "q_proj (2)" in caught.value.why

@@ -82,8 +82,8 @@ def test_replies_are_kept_as_text_and_handed_back(
 ) -> None:
     task = TextTask(pico_llama, dialogues, max_length=128)
     task.max_new_tokens = 8
-    model = task.load(runtime)
-    adapters = inject(model, "", task.targets("all-linear"), Lora(rank=4, alpha=4), Draws(1))
+    lora = Lora(rank=4, alpha=4, targets="all-linear")
+    adapters = inject(task.load(runtime), dict.fromkeys(task.targets(lora), 4), lora, Draws(1))
     move(adapters, 0.5)
     prompts = ("Who are you?", "Warum schwimmt ein Schiff? ☠")
 

@@ -10,6 +10,7 @@ from peft import LoraConfig, inject_adapter_in_model
 
 from lorareg.errors import TrainingError
 from lorareg.registry.base import ResolvedBase
+from lorareg.registry.manifest import Lora
 from lorareg.trainers.data.dialogue_rows import Message
 from lorareg.trainers.data.dialogues import DialogueRecord
 from lorareg.trainers.randomness import Draws
@@ -59,10 +60,10 @@ def test_the_task_answers_the_core_s_protocol(
     pico_llama: ResolvedBase, dialogues: Dialogues, runtime: Runtime
 ) -> None:
     task: Task = TextTask(pico_llama, dialogues, max_length=128)
-    model = task.load(runtime)
+    model = task.load(runtime)[""]
 
     assert list(task.ids) == ["talk.jsonl:1", "talk.jsonl:2", "talk.jsonl:3"]
-    assert (task.component, task.unit, task.validation_rounds) == ("", "token", 1)
+    assert (task.unit, task.validation_rounds) == ("token", 1)
     assert not any(parameter.requires_grad for parameter in model.parameters())
     assert not model.training
 
@@ -71,7 +72,7 @@ def test_a_loss_is_the_one_transformers_computes_on_masked_labels(
     any_base: ResolvedBase, dialogues: Dialogues, runtime: Runtime
 ) -> None:
     task = TextTask(any_base, dialogues, max_length=128)
-    model = task.load(runtime)
+    model = task.load(runtime)[""]
 
     torch.testing.assert_close(
         task.losses(task.ids, DRAWS), own_losses(task, model), rtol=1e-5, atol=1e-5
@@ -89,12 +90,12 @@ def test_a_loss_is_the_same_alone_and_in_a_padded_batch(
     torch.testing.assert_close(task.losses(task.ids, DRAWS), alone, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("preset", ["attention", "all-linear", ["q_proj", "lm_head"]])
+@pytest.mark.parametrize("preset", ["attention", "all-linear", ("q_proj", "lm_head")])
 def test_gradients_of_a_lora_are_those_of_the_full_forward(
-    pico_llama: ResolvedBase, dialogues: Dialogues, runtime: Runtime, preset: str | list[str]
+    pico_llama: ResolvedBase, dialogues: Dialogues, runtime: Runtime, preset: str | tuple[str, ...]
 ) -> None:
     task = TextTask(pico_llama, dialogues, max_length=128)
-    model = with_lora(task.load(runtime), task.targets(preset))
+    model = with_lora(task.load(runtime)[""], task.targets(Lora(targets=preset)))
 
     task.losses(task.ids, DRAWS).sum().backward()
     ours = gradients(model)
@@ -110,8 +111,8 @@ def test_the_base_s_dropout_stays_off_and_the_adapter_s_is_off_in_validation(
     pico_gpt2: ResolvedBase, dialogues: Dialogues, runtime: Runtime
 ) -> None:
     task = TextTask(pico_gpt2, dialogues, max_length=128)
-    model = task.load(runtime)
-    names = task.targets("attention")
+    model = task.load(runtime)[""]
+    names = task.targets(Lora(targets="attention"))
     inject_adapter_in_model(LoraConfig(r=4, lora_dropout=0.5, target_modules=names), model)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
@@ -172,7 +173,7 @@ def test_a_trained_adapter_says_what_it_was_taught_and_stops(
     pico_llama: ResolvedBase, dialogues: Dialogues, runtime: Runtime
 ) -> None:
     task = TextTask(pico_llama, dialogues[:1], max_length=128)
-    model = with_lora(task.load(runtime), task.targets("all-linear"))
+    model = with_lora(task.load(runtime)[""], task.targets(Lora(targets="all-linear")))
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=2e-2)
 
     for _ in range(40):

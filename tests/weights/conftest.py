@@ -33,11 +33,12 @@ def random_adapter(
     component: str = "unet",
 ) -> LoraAdapter:
     """An adapter of a model with ``modules`` (out, down), with (rank, alpha) for some of them."""
+    prefix = f"{component}." if component else ""
     layers = {
-        name: random_layer(rank, alpha, modules[name][1], modules[name][0], seed)
+        f"{prefix}{name}": random_layer(rank, alpha, modules[name][1], modules[name][0], seed)
         for seed, (name, (rank, alpha)) in enumerate(settings.items())
     }
-    return LoraAdapter(component, layers)
+    return LoraAdapter(layers)
 
 
 @pytest.fixture

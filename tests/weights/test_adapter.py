@@ -53,8 +53,8 @@ def test_an_alpha_that_is_no_number_makes_no_layer(alpha: float) -> None:
 def test_the_rank_of_an_adapter_is_its_highest(make_layer: Callable[..., LoraLayer]) -> None:
     layers = {"a": make_layer(2, 1), "b": make_layer(7, 1)}
 
-    assert LoraAdapter("unet", layers).rank == 7
-    assert LoraAdapter("unet", {}).rank == 0
+    assert LoraAdapter(layers).rank == 7
+    assert LoraAdapter({}).rank == 0
 
 
 def test_values_survive_the_way_to_bytes_and_back() -> None:

@@ -78,7 +78,7 @@ def loaded_deltas(pipeline: Any) -> dict[str, np.ndarray]:
     from peft.tuners.lora import LoraLayer as PeftLayer
 
     return {
-        name: module.get_delta_weight("default_0").detach().numpy().reshape(
+        f"unet.{name}": module.get_delta_weight("default_0").detach().numpy().reshape(
             module.weight.shape[0], -1
         )
         for name, module in pipeline.unet.named_modules()
@@ -111,7 +111,7 @@ def test_diffusers_computes_with_our_file_what_the_dense_sum_computes(
     plain = make_unet()
     with torch.no_grad():
         for name, layer in total.layers.items():
-            weight = plain.get_submodule(name).weight
+            weight = plain.get_submodule(name.removeprefix("unet.")).weight
             weight += torch.from_numpy(layer.delta()).reshape(weight.shape)
     inputs = (torch.randn(1, 4, 8, 8), torch.tensor([7]), torch.randn(1, 5, 12))
 
@@ -131,7 +131,7 @@ def trained(unet: Any, **settings: Any) -> dict[str, LoraLayer]:
 
     unet.add_adapter(LoraConfig(init_lora_weights=False, **settings))
     return {
-        name: LoraLayer(
+        f"unet.{name}": LoraLayer(
             module.lora_A["default"].weight.detach().numpy(),
             module.lora_B["default"].weight.detach().numpy(),
             float(module.lora_alpha["default"]),
@@ -168,7 +168,7 @@ def test_what_diffusers_saves_is_read_with_the_same_deltas(
     found = diffusers.read(tmp_path / diffusers.FILE)
 
     assert found.layers.keys() == layers.keys()
-    assert relative_difference(found, LoraAdapter("unet", layers)) < 1e-6
+    assert relative_difference(found, LoraAdapter(layers)) < 1e-6
     for name, layer in layers.items():
         assert (found.layers[name].rank, found.layers[name].alpha) == (layer.rank, layer.alpha)
 

@@ -35,7 +35,7 @@ MakeAdapter = Callable[..., LoraAdapter]
 
 
 def same(one: LoraAdapter, other: LoraAdapter) -> bool:
-    return one.component == other.component and {
+    return {
         name: (layer.alpha, layer.down.tolist(), layer.up.tolist())
         for name, layer in one.layers.items()
     } == {
@@ -94,8 +94,9 @@ def test_files_are_equal_in_every_process(tmp_path: Path) -> None:
         "layers = {n: LoraLayer(np.full((1 + len(n) % 2, 2), 1, 'f4'),\n"
         "    np.full((2, 1 + len(n) % 2), 1, 'f4'), float(len(n))) for n in names}\n"
         "notes = {k: k for k in {f'note{n}' for n in range(9)}}\n"
-        "diffusers.write(Path(sys.argv[1]) / diffusers.FILE, LoraAdapter('unet', layers), notes)\n"
-        "peft.write(Path(sys.argv[1]), LoraAdapter('', layers), 'org/base', notes)"
+        "image = LoraAdapter({f'unet.{n}': x for n, x in layers.items()})\n"
+        "diffusers.write(Path(sys.argv[1]) / diffusers.FILE, image, notes)\n"
+        "peft.write(Path(sys.argv[1]), LoraAdapter(layers), 'org/base', notes)"
     )
     orders, digests = set(), set()
     for seed in ("0", "1", "2"):
@@ -122,7 +123,7 @@ def test_a_file_says_rank_and_alpha_once_and_the_exceptions_by_full_name(
 
 
 def test_a_file_without_settings_has_alpha_equal_to_rank(tmp_path: Path) -> None:
-    layer = diffusers.read(diffusers_file(tmp_path, UNET)).layers["a"]
+    layer = diffusers.read(diffusers_file(tmp_path, UNET)).layers["unet.a"]
 
     assert (layer.rank, layer.alpha) == (2, 2.0)
 
@@ -130,7 +131,7 @@ def test_a_file_without_settings_has_alpha_equal_to_rank(tmp_path: Path) -> None
 def test_keys_in_the_way_of_peft_are_read_from_a_diffusers_file(tmp_path: Path) -> None:
     found = diffusers.read(diffusers_file(tmp_path, pair("unet.a", "lora_A", "lora_B")))
 
-    assert (found.component, list(found.layers)) == ("unet", ["a"])
+    assert list(found.layers) == ["unet.a"]
 
 
 @pytest.mark.parametrize(
@@ -241,10 +242,24 @@ def test_a_module_in_both_ways_of_writing_is_refused(tmp_path: Path) -> None:
     assert "more than one" in caught.value.why
 
 
-def test_a_file_of_two_components_is_refused(tmp_path: Path) -> None:
-    raw = UNET | pair("text_encoder.a", "lora.down", "lora.up")
+def test_each_component_of_a_file_has_settings_of_its_own(
+    tmp_path: Path, make_adapter: MakeAdapter
+) -> None:
+    unet = make_adapter({"a": (5, (6,))}, {"a": (2, 4.0)})
+    text = make_adapter({"a": (5, (6,))}, {"a": (3, 1.0)}, component="text_encoder")
+    both = LoraAdapter({**unet.layers, **text.layers})
 
-    with pytest.raises(InvalidFileError, match=r"x\.safetensors adapts text_encoder, unet"):
+    diffusers.write(tmp_path / diffusers.FILE, both, {})
+
+    assert same(diffusers.read(tmp_path / diffusers.FILE), both)
+    settings = diffusers.lora_settings(both)
+    assert (settings["unet.r"], settings["text_encoder.r"]) == (2, 3)
+
+
+def test_a_component_that_no_pipeline_has_is_refused(tmp_path: Path) -> None:
+    raw = UNET | pair("vae.a", "lora.down", "lora.up")
+
+    with pytest.raises(InvalidFileError, match=r"x\.safetensors adapts vae"):
         diffusers.read(diffusers_file(tmp_path, raw))
 
 

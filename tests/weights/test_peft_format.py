@@ -59,7 +59,7 @@ def adapter_of(model: Any, make_adapter: MakeAdapter, kind: str) -> LoraAdapter:
 def weighted_scale(adapter: LoraAdapter) -> LoraAdapter:
     """Weaker, so that the logits stay in range, with ranks and alphas as they were."""
     return LoraAdapter(
-        "", {n: LoraLayer(x.down * 0.3, x.up * 0.3, x.alpha) for n, x in adapter.layers.items()}
+        {n: LoraLayer(x.down * 0.3, x.up * 0.3, x.alpha) for n, x in adapter.layers.items()}
     )
 
 

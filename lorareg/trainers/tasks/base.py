@@ -66,6 +66,10 @@ class Task(Protocol):
         """How many fixed draws the validation loss averages for each record."""
         ...
 
+    def describe(self) -> list[str]:
+        """What will be learned, a sentence each: told before training, read after ``load``."""
+        ...
+
     def load(self, runtime: Runtime) -> Mapping[str, torch.nn.Module]:
         """Return the frozen models that may get adapters, on the device, ready for ``losses``.
 

@@ -79,6 +79,11 @@ class TextTask:
         """Records of which ``max_length`` left only the beginning."""
         return [record for record, rows in self._rows.items() if any(row.cut for row in rows)]
 
+    def describe(self) -> list[str]:
+        """How many dialogues, and how much of them is learned."""
+        terms = sorted(self.weight(record) for record in self.ids)
+        return [f"{len(terms)} dialogues, {sum(terms)} tokens of responses to learn"]
+
     def load(self, runtime: Runtime) -> Mapping[str, torch.nn.Module]:
         """Return the frozen language model; the dialogues are checked before it is read."""
         if self._base.layout == "gguf" and (home := dequantized_home(self._base, runtime)).is_dir():
