@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lorareg.registry.fields import DatasetPath, Text
 from lorareg.registry.schema import Later, Strict
@@ -118,3 +118,12 @@ class ImageTraining(Training):
     prior: Annotated[Prior | None, Later()] = None
     masked_loss: Annotated[MaskedLoss | None, Later()] = None
     text_encoder_learning_rate: Annotated[float | None, Field(gt=0, le=10), Later()] = None
+
+    @model_validator(mode="after")
+    def _one_rate_for_prodigy(self) -> ImageTraining:
+        if self.optimizer == "prodigy" and self.text_encoder_learning_rate is not None:
+            raise ValueError(
+                "prodigy finds one learning rate for all models: leave text_encoder_learning_rate "
+                "out"
+            )
+        return self

@@ -49,10 +49,15 @@ class DatasetInput(Strict):
 
 
 class ParentInput(Strict):
-    """The adapter that training started from: ``tensors`` is its identity."""
+    """The adapter that training started from: ``tensors`` is its identity.
+
+    With ``file`` it was a bare file of that name, which the registry does not hold: without the
+    file the run cannot be made again.
+    """
 
     ref: str
     tensors: Digest
+    file: Annotated[bool, Later()] = False
 
 
 class DatasetIndex(Strict):
@@ -208,8 +213,13 @@ def load(path: Path) -> Lock | RecipeLock:
         NotFoundError: there is none.
         InvalidFileError: it is not one; it names every problem.
     """
+    return parse(read_utf8(path, max_bytes=MAX_BYTES), path)
+
+
+def parse(text: str, path: Path) -> Lock | RecipeLock:
+    """Read a lock from text; errors name ``path``. Raises as ``load``."""
     name = f"{path.parent.parent.name}/{path.parent.name}/{path.name}"
-    document = load_json(path, name)
+    document = _json(text, name)
     if isinstance(document, dict) and "members" in document:
         return check(RecipeLock, document, name, fix=_restore(name))
     return check(Lock, document, name, fix=_restore(name))
@@ -222,8 +232,12 @@ def load_json(path: Path, name: str) -> Any:
         NotFoundError: there is none.
         InvalidFileError: it is not JSON, or has a key twice; errors call it ``name``.
     """
+    return _json(read_utf8(path, max_bytes=MAX_BYTES), name)
+
+
+def _json(text: str, name: str) -> Any:
     try:
-        return jsontext.parse(read_utf8(path, max_bytes=MAX_BYTES))
+        return jsontext.parse(text)
     except ValueError as error:
         raise InvalidFileError(f"{name} is not JSON", why=str(error), fix=_restore(name)) from error
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lorareg.errors import LoraregError
 from lorareg.registry import base, hub, manifest, yamlfile
@@ -31,6 +33,7 @@ class Wish:
     Attributes:
         data: folder or .jsonl of the registry, relative to its top.
         base: as in a manifest; a Hub id may carry a branch after '@'.
+        changes: dotted key -> value, instead of what the scaffold would choose.
     """
 
     asset: AssetId
@@ -38,6 +41,7 @@ class Wish:
     base: str | None
     data: str
     trigger: str | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write(workspace: Workspace, wish: Wish) -> Pointer:
@@ -57,7 +61,7 @@ def write(workspace: Workspace, wish: Wish) -> Pointer:
         )
     task = wish.task or _guess_task(workspace, wish)
     chosen = _pinned(wish.base or _default_base(workspace, task), task)
-    text = _text(workspace, wish, task, chosen)
+    text = yamlfile.edited(_text(workspace, wish, task, chosen), wish.changes, folder.manifest)
     manifest.parse(yamlfile.parse(text, folder.manifest), f"manifests/{wish.asset}/manifest.yaml")
     tracked = workspace.store.track(workspace.root / wish.data)
     write_schema(workspace)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lorareg.registry.fields import Share
 from lorareg.registry.schema import Later, Strict
@@ -71,6 +71,46 @@ class Training(Strict):
     save_steps: Annotated[int, Field(ge=1)] = 100
     keep_checkpoints: Annotated[int, Field(ge=1, le=1000)] = 2
     validation: Validation = Validation()
+
+    @model_validator(mode="after")
+    def _keys_go_together(self) -> Training:
+        if problems := [*_optimizer_problems(self), *_schedule_problems(self)]:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+def _optimizer_problems(train: Training) -> list[str]:
+    """What an optimizer cannot take."""
+    problems = []
+    if train.optimizer == "prodigy":
+        if train.learning_rate < 0.1:
+            problems.append(
+                "prodigy finds the learning rate itself and takes learning_rate as a factor on it: "
+                "set learning_rate: 1.0"
+            )
+        if train.loraplus_lr_ratio != 1:
+            problems.append(
+                "prodigy finds one learning rate for all matrices: leave loraplus_lr_ratio out"
+            )
+    if train.optimizer == "schedule-free":
+        if train.scheduler != "constant":
+            problems.append(
+                "schedule-free averages the weights instead of lowering the rate: "
+                "set scheduler: constant"
+            )
+        if train.ema is not None:
+            problems.append("schedule-free averages the weights itself: leave ema out")
+    return problems
+
+
+def _schedule_problems(train: Training) -> list[str]:
+    """Keys of another schedule, which would do nothing."""
+    problems = []
+    if train.scheduler_cycles != 1 and train.scheduler != "cosine-restarts":
+        problems.append("scheduler_cycles is for scheduler: cosine-restarts")
+    if train.scheduler_power != 1 and train.scheduler != "polynomial":
+        problems.append("scheduler_power is for scheduler: polynomial")
+    return problems
 
 
 WITHOUT_INFLUENCE = {"gradient_checkpointing", "save_steps", "keep_checkpoints"}

@@ -180,9 +180,15 @@ def edit(path: Path, changes: Mapping[str, Any], check: Callable[[dict[str, Any]
     Raises:
         InvalidFileError: the file is not valid, or a key leads through a value that is no mapping.
     """
+    text = edited(read_utf8(path, max_bytes=MAX_BYTES), changes, path)
+    check(parse(text, path))
+    write_atomically(path, text)
+
+
+def edited(text: str, changes: Mapping[str, Any], path: Path) -> str:
+    """The text of a YAML mapping with values set by dotted key; errors name ``path``."""
     from ruamel.yaml import YAML
 
-    text = read_utf8(path, max_bytes=MAX_BYTES)
     parse(text, path)
     editor = YAML()
     editor.width = max(120, *map(len, text.splitlines()))
@@ -194,8 +200,7 @@ def edit(path: Path, changes: Mapping[str, Any], check: Callable[[dict[str, Any]
         _set(document, dotted, value, path)
     stream = io.StringIO()
     editor.dump(document, stream)
-    check(parse(stream.getvalue(), path))
-    write_atomically(path, stream.getvalue())
+    return stream.getvalue()
 
 
 def _set(document: Any, dotted: str, value: Any, path: Path) -> None:
