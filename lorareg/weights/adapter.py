@@ -1,6 +1,7 @@
 """An adapter at rest: for each module two thin matrices and an alpha, as numpy arrays.
 
-delta = (alpha / rank) up @ down, after arXiv 2106.09685, where ``down`` is A and ``up`` is B.
+delta = (alpha / rank) up @ down, after arXiv 2106.09685, where ``down`` is A and ``up`` is B. A
+DoRA has a magnitude too: the length that each row of base + delta is given (arXiv 2402.09353).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lorareg.errors import InvalidFileError
+from lorareg.errors import InvalidFileError, LoraregError
 from lorareg.registry.tensors import RawTensor
 
 Array = NDArray[np.float32]
@@ -26,11 +27,13 @@ class LoraLayer:
         down: (rank, in) or, for a convolution, (rank, in, height, width).
         up: (out, rank) or (out, rank, 1, 1).
         alpha: the delta is scaled by alpha / rank.
+        magnitude: (out,) of a DoRA; None for any other LoRA.
     """
 
     down: Array
     up: Array
     alpha: float
+    magnitude: Array | None = None
 
     def __post_init__(self) -> None:
         down, up = self.down.shape, self.up.shape
@@ -42,6 +45,8 @@ class LoraLayer:
             raise ValueError(f"ranks differ: down {down}, up {up}")
         if not math.isfinite(self.alpha):
             raise ValueError(f"alpha is {self.alpha}")
+        if self.magnitude is not None and self.magnitude.shape != (up[0],):
+            raise ValueError(f"{self.magnitude.shape} magnitudes for {up[0]} outputs")
 
     @property
     def rank(self) -> int:
@@ -54,7 +59,12 @@ class LoraLayer:
         return self.alpha / self.rank
 
     def delta(self) -> Array:
-        """The change of the module's weight, dense, shape (out, in * height * width)."""
+        """The change of the module's weight, dense, shape (out, in * height * width).
+
+        Raises:
+            LoraregError: of a DoRA, whose change depends on the base.
+        """
+        refuse_dora(self.magnitude is not None)
         return np.asarray(self.scale * (flat(self.up) @ flat(self.down)), dtype=np.float32)
 
 
@@ -72,6 +82,26 @@ class LoraAdapter:
     def rank(self) -> int:
         """The highest rank of all layers."""
         return max((layer.rank for layer in self.layers.values()), default=0)
+
+    @property
+    def is_dora(self) -> bool:
+        """Whether any layer has a magnitude."""
+        return any(layer.magnitude is not None for layer in self.layers.values())
+
+
+def refuse_dora(found: bool) -> None:
+    """Say why a DoRA cannot take part in arithmetic.
+
+    Raises:
+        LoraregError: if one was found.
+    """
+    if found:
+        raise LoraregError(
+            "a DoRA has no delta that can be added up",
+            why="it sets the length of every row of base + delta: on another sum the same numbers "
+            "mean something else",
+            fix="use it alone, at weight 1; or train it with lora.use_dora: false",
+        )
 
 
 def flat(matrix: Array) -> Array:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from lorareg.errors import LoraregError
-from lorareg.weights.adapter import Array, LoraAdapter, LoraLayer, flat
+from lorareg.weights.adapter import Array, LoraAdapter, LoraLayer, flat, refuse_dora
 
 
 def weighted_sum(parts: Sequence[tuple[LoraAdapter, float]]) -> LoraAdapter:
@@ -20,8 +21,9 @@ def weighted_sum(parts: Sequence[tuple[LoraAdapter, float]]) -> LoraAdapter:
     Law: weighted_sum([(a, 1)]) has a's delta; the order of parts does not change the delta.
 
     Raises:
-        LoraregError: the parts adapt nothing, or modules of different shapes.
+        LoraregError: the parts adapt nothing, or modules of different shapes; one is a DoRA.
     """
+    refuse_dora(any(adapter.is_dora for adapter, _ in parts))
     modules = sorted({name for adapter, _ in parts for name in adapter.layers})
     if not modules:
         raise LoraregError("there is nothing to add up", why="no part adapts any module")
@@ -42,7 +44,12 @@ def inner(one: LoraLayer, other: LoraLayer) -> float:
 
 
 def norm(adapter: LoraAdapter) -> float:
-    """Frobenius norm of the whole delta."""
+    """Frobenius norm of the whole delta.
+
+    Raises:
+        LoraregError: of a DoRA.
+    """
+    refuse_dora(adapter.is_dora)
     return float(np.sqrt(sum(max(inner(x, x), 0.0) for x in adapter.layers.values())))
 
 
@@ -55,10 +62,31 @@ def cosine(one: LoraAdapter, other: LoraAdapter) -> float:
 
 
 def relative_difference(one: LoraAdapter, other: LoraAdapter) -> float:
-    """|one - other| / |other|, in the norm of the deltas."""
-    gap = norm(weighted_sum([(one, 1.0), (other, -1.0)]))
-    size = norm(other)
+    """|one - other| / |other|, in the norm of the deltas.
+
+    Another magnitude moves a DoRA's row by as much, so those of DoRAs count beside the deltas.
+    """
+    first, second = _without_magnitudes(one), _without_magnitudes(other)
+    gap = norm(weighted_sum([(first, 1.0), (second, -1.0)]))
+    gap = float(np.hypot(gap, _magnitude_gap(one, other)))
+    size = norm(second)
     return gap / size if size else gap
+
+
+def _without_magnitudes(adapter: LoraAdapter) -> LoraAdapter:
+    return LoraAdapter({n: replace(x, magnitude=None) for n, x in adapter.layers.items()})
+
+
+def _magnitude_gap(one: LoraAdapter, other: LoraAdapter) -> float:
+    """Norm of the difference of all magnitudes; infinite where only one of the two has them."""
+    first, second = (
+        {n: x.magnitude for n, x in adapter.layers.items() if x.magnitude is not None}
+        for adapter in (one, other)
+    )
+    if first.keys() != second.keys():
+        return float("inf")
+    gaps = [np.linalg.norm(first[n].astype(np.float64) - second[n]) for n in sorted(first)]
+    return float(np.linalg.norm(gaps))
 
 
 def _stack(name: str, parts: Sequence[tuple[LoraAdapter, float]]) -> tuple[Array, Array]:

@@ -83,22 +83,27 @@ def resolve(workspace: Workspace, expression: Expression) -> Composition:
     Raises:
         NotFoundError: a member is unknown, untrained or not pulled.
         IntegrityError: weights that are not the lock's.
-        LoraregError: members of different bases or tasks; a recipe that contains itself.
+        LoraregError: members of different bases or tasks; a recipe that contains itself; a DoRA
+            that is not alone at weight 1.
     """
     parts = _merge(_flatten(workspace, expression, 1.0, ()))
     components = tuple(_component(workspace, asset, weight) for asset, weight in parts)
     _check_bases(components)
+    _refuse_dora(components)
     return Composition(components, tuple(_warnings(components)))
 
 
 def build(composition: Composition) -> LoraAdapter:
-    """The exact weighted sum, of rank sum r_i (``algebra.weighted_sum``)."""
-    return algebra.weighted_sum([(_read(part), part.weight) for part in composition.components])
+    """The exact weighted sum, of rank sum r_i (``algebra.weighted_sum``); a DoRA is itself."""
+    parts = [(_read(part), part.weight) for part in composition.components]
+    return parts[0][0] if _is_dora_alone(parts) else algebra.weighted_sum(parts)
 
 
 def measure(composition: Composition) -> list[Measure]:
     """Share and direction of each member, from the factors alone."""
     parts = [(_read(part), part.weight) for part in composition.components]
+    if _is_dora_alone(parts):
+        return [Measure(str(composition.components[0].asset), 1.0, 0.0)]
     size = algebra.norm(algebra.weighted_sum(parts)) or 1.0
     found = []
     for index, (component, (adapter, weight)) in enumerate(
@@ -210,6 +215,22 @@ def _check_bases(components: Sequence[Component]) -> None:
                 why=f"{first.lock.inputs.base.model} and {other.lock.inputs.base.model}: "
                 "a delta means nothing on another model",
                 fix="train one of them again on the other's base",
+            )
+
+
+def _is_dora_alone(parts: Sequence[tuple[LoraAdapter, float]]) -> bool:
+    return len(parts) == 1 and parts[0][1] == 1 and parts[0][0].is_dora
+
+
+def _refuse_dora(components: Sequence[Component]) -> None:
+    for part in components:
+        if part.manifest.lora.use_dora and (len(components) > 1 or part.weight != 1):
+            raise LoraregError(
+                f"{part.asset} is a DoRA, which cannot be composed or weighted",
+                why="it sets the length of every row of base + delta: in a sum, or at another "
+                "weight, the same numbers mean something else",
+                fix=f"use it alone: {part.asset}:1; or set lora.use_dora: false in its manifest "
+                f"and lorareg train {part.asset}",
             )
 
 

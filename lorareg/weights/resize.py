@@ -7,28 +7,13 @@ in ``up``, as a fresh layer has them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lorareg.weights.adapter import Array, LoraAdapter, LoraLayer, flat
 from lorareg.weights.algebra import inner
-
-
-@dataclass(frozen=True)
-class Resized:
-    """An adapter in the shapes of another one.
-
-    Attributes:
-        lost: share of the squared norm of the delta that lower ranks could not hold.
-        error: |new delta - old delta| / |old delta|, measured in float64.
-    """
-
-    adapter: LoraAdapter
-    lost: float
-    error: float
 
 
 def to_scale(layer: LoraLayer, scale: float) -> LoraLayer:
@@ -90,12 +75,16 @@ def shrink(layer: LoraLayer, rank: int) -> tuple[LoraLayer, float]:
     return smaller, float(layer.scale**2 * np.sum(np.square(values[kept:])))
 
 
-def fit(adapter: LoraAdapter, fresh: LoraAdapter) -> Resized:
+def fit(adapter: LoraAdapter, fresh: LoraAdapter) -> tuple[LoraAdapter, float]:
     """Bring every layer to the rank and scale of ``fresh``, whose rows fill what grows.
 
     Args:
         adapter: adapts no module that ``fresh`` lacks.
-        fresh: untrained: layers that only it has stay as they are.
+        fresh: untrained; layers that only it has stay as they are.
+
+    Returns:
+        The adapter in the shapes of ``fresh``, and the share of the squared norm of its delta that
+        lower ranks could not hold.
     """
     layers, lost = dict(fresh.layers), 0.0
     for name, layer in adapter.layers.items():
@@ -106,8 +95,13 @@ def fit(adapter: LoraAdapter, fresh: LoraAdapter) -> Resized:
         if target.rank > layer.rank:
             layer = grow(layer, target.rank, target.down[layer.rank :])
         layers[name] = replace(to_scale(layer, target.scale), alpha=target.alpha)
-    energy = sum(max(inner(layer, layer), 0.0) for layer in adapter.layers.values())
-    return Resized(LoraAdapter(layers), lost / (energy or 1.0), _error(layers, adapter, energy))
+    return LoraAdapter(layers), lost / (_energy(adapter) or 1.0)
+
+
+def error(now: LoraAdapter, before: LoraAdapter) -> float:
+    """|now - before| / |before| over the modules of ``before``, measured in float64."""
+    gap = sum(distance(now.layers[name], layer) ** 2 for name, layer in before.layers.items())
+    return float(np.sqrt(gap / (_energy(before) or 1.0)))
 
 
 def distance(one: LoraLayer, other: LoraLayer) -> float:
@@ -118,12 +112,13 @@ def distance(one: LoraLayer, other: LoraLayer) -> float:
     """
     ups = np.concatenate([one.scale * _double(one.up), -other.scale * _double(other.up)], axis=1)
     downs = np.concatenate([_double(one.down), _double(other.down)])
-    return float(np.linalg.norm(np.linalg.qr(ups, "r") @ np.linalg.qr(downs.T, "r").T))
+    _, left = np.linalg.qr(ups)
+    _, right = np.linalg.qr(downs.T)
+    return float(np.linalg.norm(left @ right.T))
 
 
-def _error(layers: Mapping[str, LoraLayer], before: LoraAdapter, energy: float) -> float:
-    gap = sum(distance(layers[name], layer) ** 2 for name, layer in before.layers.items())
-    return float(np.sqrt(gap / (energy or 1.0)))
+def _energy(adapter: LoraAdapter) -> float:
+    return sum(max(inner(layer, layer), 0.0) for layer in adapter.layers.values())
 
 
 def _double(factor: Array) -> NDArray[np.float64]:

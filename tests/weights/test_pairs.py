@@ -169,7 +169,6 @@ BAD_TENSORS: dict[str, tuple[dict[str, RawTensor], str]] = {
     "an unknown key": ({"P.a.lora_E": factor(2, 2)}, "is not understood"),
     "a bias": ({"P.a.D.bias": factor(2)}, "not understood"),
     "an alpha": ({"P.a.alpha": factor(1)}, "not understood"),
-    "a DoRA magnitude": ({"P.a.lora_magnitude_vector": factor(4)}, "not understood"),
     "an embedding": ({"P.a.lora_embedding_A": factor(2, 3)}, "not understood"),
     "a whole layer": ({"P.lm_head.weight": factor(2, 3)}, "not understood"),
     "no module": ({"P.D.weight": factor(2, 3)}, "not understood"),
@@ -265,7 +264,7 @@ def test_a_component_that_no_pipeline_has_is_refused(tmp_path: Path) -> None:
 
 BAD_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"use_dora": True}, "use_dora"),
-    ({"use_rslora": True}, "use_rslora"),
+    ({"use_qalora": True}, "use_qalora"),
     ({"lora_bias": True}, "lora_bias"),
     ({"bias": "all"}, "plain LoRA"),
     ({"peft_type": "LOHA"}, "LOHA"),

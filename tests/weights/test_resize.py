@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lorareg.weights.adapter import LoraAdapter, LoraLayer, flat
-from lorareg.weights.resize import distance, fit, grow, shrink, to_scale
+from lorareg.weights.resize import distance, error, fit, grow, shrink, to_scale
 
 Matrix = NDArray[np.float64]
 
@@ -51,7 +51,7 @@ def test_another_scale_keeps_the_delta_and_the_rows_of_down(layer: LoraLayer, sc
     assert scaled.scale == pytest.approx(scale, rel=1e-12)
     assert scaled.rank == layer.rank
     np.testing.assert_array_equal(scaled.down, layer.down)
-    assert relative(dense(scaled), dense(layer)) < 1e-7
+    assert relative(dense(scaled), dense(layer)) < 1e-6
 
 
 @given(layers(), st.integers(1, 20), st.floats(0.125, 256))
@@ -146,23 +146,24 @@ def test_an_adapter_takes_the_ranks_and_scales_of_fresh_layers(
         | {"only.fresh": fresh_like(parts[0], 3, 3.0)}
     )
 
-    after = fit(before, fresh)
+    after, lost = fit(before, fresh)
 
-    assert after.adapter.layers.keys() == fresh.layers.keys()
-    assert after.adapter.layers["only.fresh"] is fresh.layers["only.fresh"]
-    for name, layer in after.adapter.layers.items():
+    assert after.layers.keys() == fresh.layers.keys()
+    assert after.layers["only.fresh"] is fresh.layers["only.fresh"]
+    for name, layer in after.layers.items():
         target = fresh.layers[name]
         assert (layer.down.shape, layer.up.shape, layer.alpha) == (
             target.down.shape, target.up.shape, target.alpha,
         )  # fmt: skip
-    gaps = [np.linalg.norm(dense(after.adapter.layers[n]) - dense(x)) ** 2
+    gaps = [np.linalg.norm(dense(after.layers[n]) - dense(x)) ** 2
             for n, x in before.layers.items()]  # fmt: skip
     energy = sum(np.linalg.norm(dense(x)) ** 2 for x in before.layers.values())
-    assert after.error == pytest.approx(float(np.sqrt(sum(gaps) / energy)), rel=1e-6, abs=1e-12)
-    assert after.error**2 == pytest.approx(after.lost, rel=1e-5, abs=1e-12)
+    found = error(after, before)
+    assert found == pytest.approx(float(np.sqrt(sum(gaps) / energy)), rel=1e-6, abs=1e-12)
+    assert found**2 == pytest.approx(lost, rel=1e-5, abs=1e-12)
     if all(fresh.layers[name].rank >= x.rank for name, x in before.layers.items()):
-        assert after.lost == 0
-        assert after.error < 1e-6
+        assert lost == 0
+        assert found < 1e-6
 
 
 def test_a_rank_above_the_modules_width_is_filled_with_rows_that_can_learn() -> None:
@@ -173,17 +174,20 @@ def test_a_rank_above_the_modules_width_is_filled_with_rows_that_can_learn() -> 
         6.0,
     )
 
-    after = fit(LoraAdapter({"a": wide}), LoraAdapter({"a": fresh_like(wide, 4, 4.0)}))
+    before = LoraAdapter({"a": wide})
+    after, _ = fit(before, LoraAdapter({"a": fresh_like(wide, 4, 4.0)}))
 
-    layer = after.adapter.layers["a"]
-    assert after.error < 1e-6
+    layer = after.layers["a"]
+    assert error(after, before) < 1e-6
     assert np.linalg.norm(layer.down, axis=1).min() > 0.1
 
 
-def test_an_adapter_that_does_nothing_fits_without_a_division_by_zero() -> None:
-    nothing = LoraLayer(np.ones((4, 5), np.float32), np.zeros((3, 4), np.float32), 4.0)
+@pytest.mark.parametrize(("down", "up"), [(1, 0), (0, 1), (0, 0)])
+def test_an_adapter_that_does_nothing_fits_without_a_division_by_zero(down: int, up: int) -> None:
+    nothing = LoraLayer(np.full((4, 5), down, np.float32), np.full((3, 4), up, np.float32), 4.0)
 
-    after = fit(LoraAdapter({"a": nothing}), LoraAdapter({"a": fresh_like(nothing, 2, 2.0)}))
+    before = LoraAdapter({"a": nothing})
+    after, lost = fit(before, LoraAdapter({"a": fresh_like(nothing, 2, 2.0)}))
 
-    assert (after.lost, after.error) == (0.0, 0.0)
-    assert np.isfinite(after.adapter.layers["a"].down).all()
+    assert (lost, error(after, before)) == (0.0, 0.0)
+    assert np.isfinite(after.layers["a"].down).all()

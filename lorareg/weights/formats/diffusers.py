@@ -1,9 +1,11 @@
 """``pytorch_lora_weights.safetensors``, the file ``pipe.load_lora_weights`` reads.
 
 Keys are ``<component>.<module>.lora.down.weight`` and ``.lora.up.weight``, where the component is
-``unet``, ``transformer``, ``text_encoder`` ... Without metadata the loader
-takes alpha = rank, so the header carries the few keys of ``lora_adapter_metadata`` that every peft
-since 0.15 understands, sorted (the reference writer stores sets in random order).
+``unet`` or ``transformer``; of a ``text_encoder`` they end in ``.lora_linear_layer.down.weight``
+and ``.up.weight``, or diffusers does not know the file. A DoRA has ``.lora_magnitude_vector`` too,
+with ``.weight`` behind it in a text encoder: transformers 5 drops it otherwise. Without metadata
+the loader takes alpha = rank, so the header carries the few keys of ``lora_adapter_metadata`` that
+every peft since 0.15 understands, sorted (the reference writer stores sets in random order).
 Source: diffusers.loaders.lora_base, ``_save_lora_weights`` and ``_load_lora_metadata``.
 """
 
@@ -16,10 +18,14 @@ from typing import Any
 
 from lorareg.errors import InvalidFileError
 from lorareg.registry import jsontext, tensors
-from lorareg.weights.adapter import LoraAdapter, LoraLayer, to_raw
+from lorareg.registry.tensors import RawTensor
+from lorareg.weights.adapter import LoraAdapter, LoraLayer
 from lorareg.weights.formats.pairs import (
     DIFFUSERS_ENDINGS,
+    ENCODER_ENDINGS,
+    MAGNITUDE,
     PEFT_ENDINGS,
+    raw_layers,
     read_layers,
     settings_of,
 )
@@ -31,11 +37,12 @@ COMPONENTS = ("unet", "transformer", "text_encoder", "text_encoder_2", "text_enc
 
 def write(path: Path, adapter: LoraAdapter, notes: Mapping[str, str]) -> None:
     """Write an adapter; ``notes`` are further header entries such as ``lorareg.fingerprint``."""
-    down, up = DIFFUSERS_ENDINGS
-    raw = {}
-    for name, layer in adapter.layers.items():
-        raw[f"{name}{down}"] = to_raw(layer.down)
-        raw[f"{name}{up}"] = to_raw(layer.up)
+    raw: dict[str, RawTensor] = {}
+    for component, layers in _by_component(adapter).items():
+        if component.startswith("text_encoder"):
+            raw |= raw_layers(layers, f"{component}.", ENCODER_ENDINGS, f"{MAGNITUDE}.weight")
+        else:
+            raw |= raw_layers(layers, f"{component}.", DIFFUSERS_ENDINGS)
     settings = json.dumps(lora_settings(adapter), sort_keys=True)
     tensors.write(path, raw, {"format": "pt", METADATA_KEY: settings, **notes})
 
@@ -61,7 +68,7 @@ def read(path: Path) -> LoraAdapter:
         prefix = f"{component}."
         own = {k.removeprefix(prefix): v for k, v in settings.items() if k.startswith(prefix)}
         mine = {key: tensor for key, tensor in raw.items() if key.startswith(prefix)}
-        endings = (DIFFUSERS_ENDINGS, PEFT_ENDINGS)
+        endings = (DIFFUSERS_ENDINGS, ENCODER_ENDINGS, PEFT_ENDINGS)
         found = read_layers(path.name, mine, prefix, endings, own or None)
         layers |= {f"{prefix}{name}": layer for name, layer in found.items()}
     return LoraAdapter(layers)
@@ -69,15 +76,19 @@ def read(path: Path) -> LoraAdapter:
 
 def lora_settings(adapter: LoraAdapter) -> dict[str, object]:
     """The minimal metadata of a file, each key with its component."""
-    groups: dict[str, dict[str, LoraLayer]] = {}
-    for path, layer in adapter.layers.items():
-        component, _, name = path.partition(".")
-        groups.setdefault(component, {})[name] = layer
     return {
         f"{component}.{key}": value
-        for component, layers in groups.items()
+        for component, layers in _by_component(adapter).items()
         for key, value in settings_of(layers).items()
     }
+
+
+def _by_component(adapter: LoraAdapter) -> dict[str, dict[str, LoraLayer]]:
+    found: dict[str, dict[str, LoraLayer]] = {}
+    for path, layer in adapter.layers.items():
+        component, _, name = path.partition(".")
+        found.setdefault(component, {})[name] = layer
+    return found
 
 
 def _settings(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:

@@ -1,5 +1,8 @@
 """What the PEFT-like formats share: factors in pairs, and the settings that say rank and alpha.
 
+A DoRA has a magnitude beside each pair, (out,) or, of a convolution, (1, out, 1, 1); rsLoRA scales
+by alpha / sqrt(r), and is read as the plain LoRA with that scale.
+
 PEFT scales a module by alpha / r and looks both up by the end of the module's name: a pattern
 ``to_q`` holds for every module that ends in ``.to_q``, ``^a.to_q`` for that one module.
 Source: peft.utils.other, ``get_pattern_key``.
@@ -15,13 +18,16 @@ from typing import Any
 
 from lorareg.errors import InvalidFileError, listed
 from lorareg.registry.tensors import RawTensor
-from lorareg.weights.adapter import LoraLayer, from_raw
+from lorareg.weights.adapter import Array, LoraLayer, from_raw, to_raw
 
 PEFT_ENDINGS = (".lora_A.weight", ".lora_B.weight")
 DIFFUSERS_ENDINGS = (".lora.down.weight", ".lora.up.weight")
+ENCODER_ENDINGS = (".lora_linear_layer.down.weight", ".lora_linear_layer.up.weight")
 DEFAULT = 8  # PEFT's own r and lora_alpha, where settings leave them out
+MAGNITUDE = ".lora_magnitude_vector"
+PARTS = ("down", "up")
 NOT_PLAIN = (
-    "use_dora", "use_rslora", "use_qalora", "lora_bias", "modules_to_save", "layer_replication",
+    "use_qalora", "lora_bias", "modules_to_save", "layer_replication",
     "alora_invocation_tokens", "trainable_token_indices", "target_parameters",
 )  # fmt: skip
 
@@ -38,8 +44,31 @@ def settings_of(layers: Mapping[str, LoraLayer]) -> dict[str, Any]:
         },
         "target_modules": sorted(layers),
         "use_rslora": False,
-        "use_dora": False,
+        "use_dora": any(layer.magnitude is not None for layer in layers.values()),
     }
+
+
+def raw_layers(
+    layers: Mapping[str, LoraLayer],
+    prefix: str,
+    endings: tuple[str, str],
+    magnitude: str = MAGNITUDE,
+) -> dict[str, RawTensor]:
+    """The tensors of a file, by key; the endings are of down and up, and of a DoRA's magnitude.
+
+    Raises:
+        ValueError: only some layers have a magnitude, which no settings can say.
+    """
+    raw = {}
+    for name, layer in layers.items():
+        raw[f"{prefix}{name}{endings[0]}"] = to_raw(layer.down)
+        raw[f"{prefix}{name}{endings[1]}"] = to_raw(layer.up)
+        if layer.magnitude is not None:
+            shape = (-1,) if layer.up.ndim == 2 else (1, -1, 1, 1)
+            raw[f"{prefix}{name}{magnitude}"] = to_raw(layer.magnitude.reshape(shape))
+    if len(raw) not in (2 * len(layers), 3 * len(layers)):
+        raise ValueError("some layers have a magnitude and some have none")
+    return raw
 
 
 def read_layers(
@@ -60,12 +89,14 @@ def read_layers(
 
     Raises:
         InvalidFileError: a key that is not understood or has no partner, no module at all, shapes
-            that do not fit, or settings that are not those of plain LoRA. Nothing is skipped.
+            that do not fit, or settings that are not those of a LoRA. Nothing is skipped.
     """
-    _check_plain(file, settings or {})
+    _check_settings(file, settings or {})
+    allowed = settings is None or bool(settings.get("use_dora"))
+    magnitudes = _magnitudes(raw, prefix) if allowed else {}
     modules: dict[str, list[str]] = {}
     problems = []
-    for key in sorted(raw):
+    for key in sorted(raw.keys() - magnitudes.values()):
         ending = next((e for pair in endings for e in pair if key.endswith(e)), "")
         name = key.removeprefix(prefix).removesuffix(ending)
         if ending and name and key == f"{prefix}{name}{ending}":
@@ -75,6 +106,9 @@ def read_layers(
     for name, keys in modules.items():
         if keys not in [[f"{prefix}{name}{down}", f"{prefix}{name}{up}"] for down, up in endings]:
             problems.append(f"key {keys[0]!r} has no partner, or more than one")
+    if magnitudes or (settings and allowed):
+        odd = sorted(modules.keys() ^ magnitudes.keys())
+        problems += [f"use_dora: module {n} lacks its factors or its magnitude" for n in odd]
     if problems or not modules:
         raise InvalidFileError(
             f"{file} is no LoRA file that lorareg reads",
@@ -82,29 +116,56 @@ def read_layers(
             fix=f"it takes pairs of {' and '.join(endings[0])}; convert the file to that form",
         )
     return {
-        name: _layer(file, name, raw[down], raw[up], settings)
+        name: _layer(file, name, (raw[down], raw[up], raw.get(magnitudes.get(name, ""))), settings)
         for name, (down, up) in modules.items()
     }
 
 
+def _magnitudes(raw: Mapping[str, RawTensor], prefix: str) -> dict[str, str]:
+    """Module -> key; with ``.weight`` behind it is transformers' own spelling."""
+    return {
+        key.removeprefix(prefix).removesuffix(".weight").removesuffix(MAGNITUDE): key
+        for key in raw
+        if key.startswith(prefix) and key.removesuffix(".weight").endswith(MAGNITUDE)
+    }
+
+
 def _layer(
-    file: str, name: str, down: RawTensor, up: RawTensor, settings: Mapping[str, Any] | None
+    file: str,
+    name: str,
+    raw: tuple[RawTensor, RawTensor, RawTensor | None],
+    settings: Mapping[str, Any] | None,
 ) -> LoraLayer:
     try:
-        factors = from_raw(f"{file}: {name}, down", down), from_raw(f"{file}: {name}, up", up)
+        down, up = (
+            from_raw(f"{file}: {name}, {x}", t) for x, t in zip(PARTS, raw[:2], strict=True)
+        )
         rank = down.shape[0] if down.shape else 0
-        if settings is None:
-            return LoraLayer(*factors, float(rank))
-        promised = setting(settings, "r", "rank_pattern", name)
-        if promised != rank:
-            raise ValueError(f"its settings say rank {promised:g}, its tensors {rank}")
-        return LoraLayer(*factors, setting(settings, "lora_alpha", "alpha_pattern", name))
+        alpha = float(rank) if settings is None else _alpha(settings, name, rank)
+        return LoraLayer(down, up, alpha, _flat_magnitude(f"{file}: {name}, magnitude", raw[2]))
     except ValueError as error:
         raise InvalidFileError(
             f"{file}: module {name} is not a LoRA layer",
             why=str(error),
             fix="export the adapter again",
         ) from error
+
+
+def _alpha(settings: Mapping[str, Any], name: str, rank: int) -> float:
+    promised = setting(settings, "r", "rank_pattern", name)
+    if promised != rank:
+        raise ValueError(f"its settings say rank {promised:g}, its tensors {rank}")
+    alpha = setting(settings, "lora_alpha", "alpha_pattern", name)
+    return alpha * math.sqrt(rank) if settings.get("use_rslora") else alpha
+
+
+def _flat_magnitude(name: str, raw: RawTensor | None) -> Array | None:
+    if raw is None:
+        return None
+    values = from_raw(name, raw)
+    if values.shape not in ((values.size,), (1, values.size, 1, 1)):
+        raise ValueError(f"its magnitude has the shape {values.shape}")
+    return values.reshape(-1)
 
 
 def setting(settings: Mapping[str, Any], key: str, patterns: str, name: str) -> float:
@@ -126,14 +187,14 @@ def setting(settings: Mapping[str, Any], key: str, patterns: str, name: str) -> 
     return float(value)
 
 
-def _check_plain(file: str, settings: Mapping[str, Any]) -> None:
+def _check_settings(file: str, settings: Mapping[str, Any]) -> None:
     kind = settings.get("peft_type", "LORA")
     found = [key for key in NOT_PLAIN if settings.get(key)]
     if kind != "LORA" or found or settings.get("bias", "none") != "none":
         raise InvalidFileError(
             f"{file} is not a plain LoRA",
-            why=f"its settings say {', '.join(found) or kind}, and delta = (alpha / r) B A is all "
-            "that lorareg reads",
+            why=f"its settings say {', '.join(found) or kind}, and delta = (alpha / r) B A, rsLoRA "
+            "and DoRA are all that lorareg reads",
             fix="merge it in the tool that made it, or train a plain LoRA",
         )
 

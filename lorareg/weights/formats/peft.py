@@ -1,7 +1,8 @@
 """A PEFT folder: ``adapter_model.safetensors`` and ``adapter_config.json``.
 
 Read by ``PeftModel.from_pretrained``, vLLM, LoRAX and TGI. Keys are
-``base_model.model.<module>.lora_A.weight`` and ``.lora_B.weight``; scale is alpha / r.
+``base_model.model.<module>.lora_A.weight`` and ``.lora_B.weight``, of a DoRA also
+``.lora_magnitude_vector``; scale is alpha / r.
 Source: peft.utils.save_and_load, ``get_peft_model_state_dict``.
 """
 
@@ -15,8 +16,8 @@ from lorareg.errors import InvalidFileError
 from lorareg.registry import tensors
 from lorareg.registry.files import write_atomically
 from lorareg.registry.lock import load_json
-from lorareg.weights.adapter import LoraAdapter, to_raw
-from lorareg.weights.formats.pairs import PEFT_ENDINGS, read_layers, settings_of
+from lorareg.weights.adapter import LoraAdapter
+from lorareg.weights.formats.pairs import PEFT_ENDINGS, raw_layers, read_layers, settings_of
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -25,11 +26,7 @@ PREFIX = "base_model.model."
 
 def write(folder: Path, adapter: LoraAdapter, base_model: str, notes: Mapping[str, str]) -> None:
     """Write both files; ``base_model`` is what consumers are told to load, never a local path."""
-    down, up = PEFT_ENDINGS
-    raw = {}
-    for name, layer in adapter.layers.items():
-        raw[f"{PREFIX}{name}{down}"] = to_raw(layer.down)
-        raw[f"{PREFIX}{name}{up}"] = to_raw(layer.up)
+    raw = raw_layers(adapter.layers, PREFIX, PEFT_ENDINGS)
     tensors.write(folder / WEIGHTS, raw, {"format": "pt", **notes})
     config = json.dumps(_config(adapter, base_model), indent=2, sort_keys=True)
     write_atomically(folder / CONFIG, config + "\n")
@@ -40,7 +37,7 @@ def read(folder: Path) -> LoraAdapter:
 
     Raises:
         NotFoundError: it has no ``adapter_config.json``.
-        InvalidFileError: not plain LoRA, or anything in it that is not understood.
+        InvalidFileError: no LoRA, or anything in it that is not understood.
     """
     config = load_json(folder / CONFIG, CONFIG)
     kind = config.get("peft_type") if isinstance(config, dict) else None
