@@ -19,6 +19,7 @@ TASK_OF_LAYOUT = {
     "transformers": "text-generation",
     "gguf": "text-generation",
 }
+TRANSFORMER_LATENTS = 128  # latent side of Flux, whose config names none
 
 
 @dataclass(frozen=True)
@@ -144,9 +145,13 @@ def _layout(base: Base, path: Path) -> str:
 
 def default_resolution(path: Path) -> int:
     """Side in pixels a diffusers folder was trained for: latent side times VAE reduction."""
-    unet = load_json(path / "unet" / "config.json", "unet/config.json")
     vae = load_json(path / "vae" / "config.json", "vae/config.json")
-    match unet, vae:
+    if (path / "transformer").is_dir():
+        denoiser = load_json(path / "transformer" / "config.json", "transformer/config.json")
+        denoiser = {"sample_size": TRANSFORMER_LATENTS, **denoiser}
+    else:
+        denoiser = load_json(path / "unet" / "config.json", "unet/config.json")
+    match denoiser, vae:
         case {"sample_size": int(latents)}, {"block_out_channels": list(blocks)} if blocks:
             return int(latents * 2 ** (len(blocks) - 1))
     raise InvalidFileError(

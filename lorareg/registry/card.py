@@ -42,11 +42,7 @@ def refresh(workspace: Workspace, asset: AssetId) -> None:
     manifest = workspace.load_manifest(asset)
     if manifest.visibility == "private":
         folder.sheet.unlink(missing_ok=True)
-    index = (
-        load_index(folder.dataset, known.inputs.dataset.digest).statistics
-        if folder.dataset.is_file()
-        else {}
-    )
+    index = load_index(folder.dataset, known.inputs).statistics if folder.dataset.is_file() else {}
     write(folder, manifest, known, index)
 
 
@@ -96,10 +92,12 @@ def _facts(manifest: ImageManifest | TextManifest, lock: Lock) -> list[str]:
     rows = [
         ("adapter", f"`{manifest.id}`"),
         ("base", f"`{public_name(manifest.base)}`"),
+        *_parent(lock),
         ("trigger", f"`{manifest.trigger}`" if manifest.trigger else "none"),
         ("weight", f"{manifest.weight.default:g}"),
         ("rank, alpha, scale", f"{result.rank}, {result.alpha:g}, {manifest.lora.scale:g}"),
         ("records", f"{inputs.dataset.records}, {result.held_out} of them held out"),
+        *_prior(lock),
         ("steps", f"{result.steps}, best at {result.best_step}"),
         ("held-out loss", _loss(lock)),
         ("fingerprint", f"`{lock.fingerprint}`"),
@@ -107,6 +105,19 @@ def _facts(manifest: ImageManifest | TextManifest, lock: Lock) -> list[str]:
     rows += [(name, f"`{out.sha256}`") for name, out in sorted(lock.outputs.items())]
     table = ["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows), ""]
     return [*table, "Make it again:", "", f"    lorareg reproduce {manifest.id}", ""]
+
+
+def _parent(lock: Lock) -> list[tuple[str, str]]:
+    parent = lock.inputs.parent
+    if parent is None:
+        return []
+    file = " (a file outside of the registry: this cannot be made again without it)"
+    return [("parent", f"`{parent.ref}`{file if parent.file else ''}")]
+
+
+def _prior(lock: Lock) -> list[tuple[str, str]]:
+    prior = lock.inputs.prior
+    return [("class pictures", f"{prior.records} of {prior.path}")] if prior else []
 
 
 def _loss(lock: Lock) -> str:

@@ -105,6 +105,16 @@ def is_image(name: str) -> bool:
     return _ending(name) in IMAGES
 
 
+def kept(names: Sequence[str], skip: Sequence[str]) -> list[str]:
+    """The names that are neither skipped themselves nor in a skipped folder.
+
+    >>> kept(["a.png", "b.png", "masks/a.png"], ["b.png", "masks/"])
+    ['a.png']
+    """
+    single, folders = set(skip), tuple(name for name in skip if name.endswith("/"))
+    return [name for name in names if name not in single and not name.startswith(folders)]
+
+
 def difference(before: Mapping[str, str], after: Mapping[str, str]) -> Difference:
     """Compare two maps of name -> digest."""
     return Difference(

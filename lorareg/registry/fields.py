@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from lorareg.registry.ids import MAX_SLUG, SLUG
+from lorareg.registry.ids import MAX_SLUG, SLUG, VERSION
 from lorareg.registry.paths import dataset_path
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
@@ -48,6 +48,14 @@ Person = Annotated[
         pattern=r"^(group:)?[A-Za-z0-9][A-Za-z0-9_.-]*$",
         max_length=64,
         description="a name such as alice, or group:characters",
+    ),
+]
+ReleaseRef = Annotated[
+    str,
+    Field(
+        pattern=rf"^{SLUG.pattern}/{SLUG.pattern}(@{VERSION.pattern})?$",
+        max_length=200,
+        description="kind/name, or kind/name@v1.0.0; a channel moves, so it cannot be locked",
     ),
 ]
 Text = Annotated[str, Field(min_length=1, max_length=2000)]

@@ -67,6 +67,7 @@ def read(path: Path) -> Taken:
         )
     if not KOHYA_ONLY.isdisjoint(document):
         _settle_kohya(taken.changes, document)
+    _settle_schedule(taken.changes)
     return taken
 
 
@@ -114,6 +115,17 @@ def _settle_kohya(changes: dict[str, Any], document: Mapping[str, Any]) -> None:
             changes["train.tags.shuffle"] = False
         else:
             _drop(changes, "train.tags.")
+
+
+def _settle_schedule(changes: dict[str, Any]) -> None:
+    """Leave out what the schedule has no use for: kohya ignores it, a manifest does not."""
+    if changes.get("train.optimizer") == "schedule-free":
+        changes["train.scheduler"] = "constant"
+    scheduler = changes.get("train.scheduler")
+    if scheduler != "cosine-restarts":
+        changes.pop("train.scheduler_cycles", None)
+    if scheduler != "polynomial":
+        changes.pop("train.scheduler_power", None)
 
 
 def _drop(changes: dict[str, Any], prefix: str) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from lorareg.registry.fields import DatasetPath, Text
+from lorareg.registry.paths import inside
 from lorareg.registry.schema import Later, Strict
 from lorareg.registry.training import Training
 
@@ -73,13 +74,22 @@ class Prior(Strict):
 class MaskedLoss(Strict):
     """Learn only what a mask shows: white counts fully, black as much as ``outside``.
 
+    The weights of a picture are scaled to a mean of 1, so that a picture counts as much as any
+    other, however small its mask is, and a learning rate means the same with masks and without.
+    (kohya's scripts do not scale: half a mask is half a learning rate there.)
+
     Attributes:
         source: "alpha", or a folder within the dataset with one picture of the same name each.
         outside: weight of the loss where the mask is black.
     """
 
-    source: Text = "alpha"
+    source: Annotated[Text, AfterValidator(inside)] = "alpha"
     outside: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @property
+    def folder(self) -> str | None:
+        """Where the masks are within the dataset; None if they are the alpha channels."""
+        return None if self.source == "alpha" else self.source
 
 
 class ImageTraining(Training):
@@ -125,5 +135,14 @@ class ImageTraining(Training):
             raise ValueError(
                 "prodigy finds one learning rate for all models: leave text_encoder_learning_rate "
                 "out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _the_square_is_a_bucket(self) -> ImageTraining:
+        if self.buckets and self.resolution % self.buckets.step:
+            raise ValueError(
+                f"resolution {self.resolution} is not a multiple of buckets.step, "
+                f"{self.buckets.step}"
             )
         return self

@@ -63,12 +63,14 @@ class ParentInput(Strict):
 class DatasetIndex(Strict):
     """``dataset.json``: file -> digest, and record -> digest of its caption or dialogue.
 
-    ``statistics`` is for the card: how many, how large, how long.
+    ``statistics`` is for the card: how many, how large, how long. ``prior`` holds the files of the
+    folder of class pictures, if there is one.
     """
 
     files: dict[str, Digest]
     records: dict[str, Digest]
     statistics: dict[str, Any] = {}
+    prior: dict[str, Digest] = {}
 
 
 class ConfigInput(Strict):
@@ -89,6 +91,11 @@ class Inputs(Strict):
     parent: Annotated[ParentInput | None, Later()] = None
     prior: Annotated[DatasetInput | None, Later()] = None
 
+    @property
+    def data(self) -> tuple[DatasetInput, ...]:
+        """The dataset, then the class pictures if there are any."""
+        return (self.dataset, self.prior) if self.prior else (self.dataset,)
+
     def fingerprint(self) -> str:
         """Digest of all inputs; equal fingerprint means the same run."""
         return fingerprint(
@@ -99,6 +106,17 @@ class Inputs(Strict):
             parent=self.parent.tensors if self.parent else None,
             prior=self.prior.digest if self.prior else None,
         )
+
+
+class Rung(Strict):
+    """What was done from an optimizer step (from 0) on because memory was short.
+
+    ``micro_batch`` is the most records of a forward pass; None is ``train.batch_size``.
+    """
+
+    step: int
+    micro_batch: int | None
+    gradient_checkpointing: bool
 
 
 class Environment(Strict):
@@ -112,6 +130,9 @@ class Environment(Strict):
     threads: int
     commit: str | None
     dirty: bool
+    kernels: Annotated[Literal["plain", "packed"], Later()] = "plain"
+    processes: Annotated[int, Later()] = 1
+    rungs: Annotated[tuple[Rung, ...], Later()] = ()
 
 
 class Output(Strict):
@@ -246,7 +267,7 @@ def _restore(name: str) -> str:
     return f"restore {name} as it was: git checkout, lorareg pull, or the place it came from"
 
 
-def load_index(path: Path, digest_in_lock: str) -> DatasetIndex:
+def load_index(path: Path, inputs: Inputs) -> DatasetIndex:
     """Read ``dataset.json`` and check that it is the one the lock was made with.
 
     Raises:
@@ -255,12 +276,14 @@ def load_index(path: Path, digest_in_lock: str) -> DatasetIndex:
     name = f"{path.parent.parent.name}/{path.parent.name}/{path.name}"
     restore = f"restore it: git checkout -- manifests/{name}"
     found = check(DatasetIndex, load_json(path, name), name, fix=restore)
-    if digest.of_tree(found.files) != digest_in_lock:
-        raise IntegrityError(
-            f"{name} does not belong to lock.json",
-            why=f"its files have another digest than {digest_in_lock}",
-            fix=restore,
-        )
+    listed = ((found.files, inputs.dataset), (found.prior, inputs.prior))
+    for files, promised in listed:
+        if promised and digest.of_tree(files) != promised.digest:
+            raise IntegrityError(
+                f"{name} does not belong to lock.json",
+                why=f"its files of {promised.path} have another digest than {promised.digest}",
+                fix=restore,
+            )
     return found
 
 

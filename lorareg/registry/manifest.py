@@ -8,7 +8,8 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from pathlib import Path
+from itertools import permutations
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -16,9 +17,9 @@ from pydantic import Field, model_validator
 from lorareg.errors import InvalidFileError
 from lorareg.registry import digest, yamlfile
 from lorareg.registry.fields import (
-    DatasetPath,
     ModelName,
     Person,
+    ReleaseRef,
     Revision,
     Slug,
     Strength,
@@ -28,6 +29,7 @@ from lorareg.registry.fields import (
 from lorareg.registry.ids import AssetId
 from lorareg.registry.image_training import ImageTraining
 from lorareg.registry.schema import Later, Strict, check
+from lorareg.registry.sources import Dataset
 from lorareg.registry.terms import Consent, License, Scope
 from lorareg.registry.text_training import TextTraining
 from lorareg.registry.training import WITHOUT_INFLUENCE, Training
@@ -50,54 +52,19 @@ class Base(Strict):
     config: Text | None = None
 
 
-class Source(Strict):
-    """Where pictures or texts came from, and the terms they came under."""
-
-    title: Text
-    author: Text | None = None
-    url: Text | None = None
-    license: Text
-    changes: Text | None = None
-
-
-class Waiver(Strict):
-    """An owner's word that a dataset with personal data may be trained on as it is."""
-
-    by: Person
-    reason: Annotated[Text, Field(pattern=r"\S", description="why it may be trained on")]
-
-
-class Dataset(Strict):
-    """A folder of the registry, tracked by DVC.
-
-    ``captions`` names the file of an image dataset (``metadata.csv``, ``metadata.jsonl``) or is
-    "txt" for sidecar files; by default the first of these that exists. ``vocabulary`` names the
-    file in the folder that its captions are checked against; by default ``vocabulary.yaml`` if it
-    is there. ``skip`` names files of the folder that are left alone: ``lorareg train
-    --skip-broken`` fills it. A dataset that ``contains_personal_data`` is trained on only after
-    ``lorareg data redact``, or with a ``waiver`` of one of the owners.
-    """
-
-    path: DatasetPath
-    captions: Text | None = None
-    vocabulary: Text | None = None
-    skip: tuple[Text, ...] = ()
-    contains_personal_data: bool = False
-    waiver: Waiver | None = None
-    sources: tuple[Source, ...] = ()
-
-
 class Lora(Strict):
     """Shape of the adapter: delta = (alpha / rank) B A (arXiv 2106.09685).
 
     Attributes:
         targets: which modules are adapted; "kohya" takes those of kohya's scripts (pictures only),
             a list holds ends of module names.
-        rank_pattern: part of a module's name, with ``*`` for anything, -> its rank; the first that
-            fits wins. Its alpha is such that the scale stays the same.
+        rank_pattern: a module's full path, with ``*`` for anything (``*attn2*``) -> its rank; the
+            first that fits wins. Its scale is that of all, or with ``use_rslora`` alpha /
+            sqrt(its rank).
         text_encoder: whether the text encoders of an image base are adapted too.
         use_rslora: scale alpha / sqrt(rank) instead of alpha / rank (arXiv 2312.03732).
-        use_dora: learn magnitude and direction of the weight apart (arXiv 2402.09353).
+        use_dora: learn magnitude and direction of the weight apart (arXiv 2402.09353); such an
+            adapter cannot be added up with others.
         init: "kaiming", or "pissa": start from the base's own principal components (arXiv
             2404.02948).
     """
@@ -113,6 +80,15 @@ class Lora(Strict):
     use_rslora: Annotated[bool, Later()] = False
     use_dora: Annotated[bool, Later()] = False
     init: Annotated[Literal["kaiming", "pissa"], Later()] = "kaiming"
+
+    @model_validator(mode="after")
+    def _a_dora_starts_at_the_base(self) -> Lora:
+        if self.use_dora and self.init == "pissa":
+            raise ValueError(
+                "use_dora and init: pissa exclude each other: PiSSA is published as the difference "
+                "to where it started, and a DoRA is no difference; leave one of them out"
+            )
+        return self
 
     @property
     def scale(self) -> float:
@@ -169,7 +145,7 @@ class Manifest(Strict):
     dataset: Dataset
     lora: Lora = Lora()
     train: Training = Training()
-    parent: Text | None = None
+    parent: ReleaseRef | None = None
     sample: Sampling = Sampling()
     owners: tuple[Person, ...] = ()
     visibility: Literal["private", "team", "public"] = "team"
@@ -184,22 +160,44 @@ class Manifest(Strict):
             raise ValueError(f"dataset.waiver: {waiver.by} is not one of owners")
         return self
 
+    @model_validator(mode="after")
+    def _one_start(self) -> Manifest:
+        if self.parent and self.lora.init == "pissa":
+            raise ValueError(
+                "parent and lora.init: pissa exclude each other: training starts from the one or "
+                "the other; leave lora.init out"
+            )
+        return self
+
     @property
     def id(self) -> AssetId:
         """``kind/name``."""
         return AssetId(self.kind, self.name)
+
+    @property
+    def left_alone(self) -> tuple[str, ...]:
+        """Files of the dataset that are no records: what is skipped, and folders such as masks/."""
+        return self.dataset.skip
+
+    @property
+    def data_paths(self) -> tuple[str, ...]:
+        """Every folder that training reads, the dataset first."""
+        return (self.dataset.path,)
 
     def config(self) -> dict[str, Any]:
         """The resolved part that shapes the weights, defaults filled in.
 
         Names, owners and terms are left out, and so is what only changes when files are written.
         """
+        lora = self.lora.model_dump(mode="json")
+        if "rank_pattern" in lora:  # the first that fits wins, and a digest sorts keys
+            lora["rank_pattern"] = [list(item) for item in lora["rank_pattern"].items()]
         return {
             "schema": SCHEMA,
             "task": self.task,
             "captions": self.dataset.captions,
             "skip": sorted(self.dataset.skip),
-            "lora": self.lora.model_dump(mode="json"),
+            "lora": lora,
             "train": self.train.model_dump(mode="json", exclude=WITHOUT_INFLUENCE),
         }
 
@@ -213,6 +211,34 @@ class ImageManifest(Manifest):
 
     task: Literal["text-to-image"]
     train: ImageTraining = ImageTraining()
+
+    @model_validator(mode="after")
+    def _a_rate_is_for_what_is_trained(self) -> ImageManifest:
+        if self.train.text_encoder_learning_rate is not None and not self.lora.text_encoder:
+            raise ValueError("train.text_encoder_learning_rate is for lora.text_encoder: true")
+        return self
+
+    @model_validator(mode="after")
+    def _the_class_has_its_own_folder(self) -> ImageManifest:
+        folders = [PurePosixPath(path) for path in self.data_paths]
+        if any(one in (other, *other.parents) for one, other in permutations(folders, 2)):
+            raise ValueError(
+                f"train.prior.path: {folders[1]} and the dataset {folders[0]} are one folder, or "
+                "one is within the other"
+            )
+        return self
+
+    @property
+    def left_alone(self) -> tuple[str, ...]:
+        """As ``Manifest.left_alone``; masks are no pictures to learn."""
+        masks = self.train.masked_loss and self.train.masked_loss.folder
+        return (*self.dataset.skip, f"{masks}/") if masks else self.dataset.skip
+
+    @property
+    def data_paths(self) -> tuple[str, ...]:
+        """The dataset, and the class pictures of prior preservation."""
+        prior = self.train.prior
+        return (self.dataset.path, prior.path) if prior else (self.dataset.path,)
 
 
 class TextManifest(Manifest):

@@ -15,8 +15,10 @@ from lorareg.errors import InvalidFileError
 from lorareg.registry.lock import load_json
 
 DIFFUSERS = "model_index.json"
-WEIGHTED_PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
-PARTS = (*WEIGHTED_PARTS, "tokenizer", "tokenizer_2", "scheduler")
+WEIGHTED_PARTS = (
+    "unet", "transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3",
+)  # fmt: skip
+PARTS = (*WEIGHTED_PARTS, "tokenizer", "tokenizer_2", "tokenizer_3", "scheduler")
 INDEX = ".safetensors.index.json"
 CONFIGS = (".json", ".model", ".jinja", "vocab.txt", "merges.txt")
 

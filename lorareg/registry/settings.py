@@ -20,12 +20,15 @@ class Settings(Strict):
         name: of the registry.
         bases: default base model for each task, used by ``lorareg new``.
         remotes: visibility -> name of the DVC remote that holds its bytes.
+        trackers: where training runs report, beside their own metrics file; their keys and
+            servers are their own settings, never written here.
     """
 
     schema_: Annotated[Literal["lorareg/1"], Field(alias="schema")]
     name: str
     bases: dict[Literal["text-to-image", "text-generation"], str] = {}
     remotes: dict[Literal["private", "team", "public"], str] = {}
+    trackers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ("tensorboard",)
 
 
 def load(root: Path) -> Settings:

@@ -95,9 +95,20 @@ def pull(workspace: Workspace, assets: Sequence[AssetId], say: Say) -> Pulled:
     return Pulled(verified, tuple(unverified), objects)
 
 
-def fetch_dataset(workspace: Workspace, asset: AssetId) -> None:
-    """Fetch, verify and put in place the dataset of one adapter."""
-    pointers = [p for p in _pointers(workspace, asset) if p.path != workspace.folder(asset).weights]
+def fetch_data(workspace: Workspace, asset: AssetId) -> None:
+    """Fetch, verify and put in place what one adapter learns from, as far as it is not there."""
+    weights = workspace.folder(asset).weights
+    found = [p for p in _pointers(workspace, asset) if p.path != weights and not p.path.exists()]
+    _fetch(workspace, asset, found)
+
+
+def fetch_weights(workspace: Workspace, asset: AssetId) -> None:
+    """Fetch, verify and put in place the weights of one adapter."""
+    weights = workspace.folder(asset).weights
+    _fetch(workspace, asset, [p for p in _pointers(workspace, asset) if p.path == weights])
+
+
+def _fetch(workspace: Workspace, asset: AssetId, pointers: Sequence[Pointer]) -> None:
     workspace.store.fetch(pointers)
     _verify_cached(workspace, asset, pointers)
     workspace.store.checkout(pointers)
@@ -118,16 +129,15 @@ def _refuse_modified(workspace: Workspace, asset: AssetId) -> None:
 
 
 def _track(workspace: Workspace, asset: AssetId) -> list[Pointer]:
-    """Let DVC know the dataset and weights as they are now."""
+    """Let DVC know the data and weights as they are now."""
     folder = workspace.folder(asset)
     found = []
     if folder.weights.is_dir():
         remote = _remote(workspace, asset)
         found.append(workspace.store.track(folder.weights, remote=remote))
     if asset.kind != RECIPE:
-        data = workspace.dataset(workspace.load_manifest(asset))
-        if data.exists():
-            found.append(workspace.store.track(data))
+        data = workspace.data(workspace.load_manifest(asset))
+        found += [workspace.store.track(folder) for folder in data if folder.exists()]
     return found
 
 
@@ -140,7 +150,7 @@ def _pointers(workspace: Workspace, asset: AssetId) -> list[Pointer]:
     folder = workspace.folder(asset)
     files = [folder.pointer]
     if asset.kind != RECIPE:
-        files.append(pointer_path(workspace.dataset(workspace.load_manifest(asset))))
+        files += map(pointer_path, workspace.data(workspace.load_manifest(asset)))
     return [pointer.read(workspace.root, file) for file in files if file.is_file()]
 
 
@@ -149,10 +159,10 @@ def _commit_paths(workspace: Workspace, assets: Sequence[AssetId]) -> list[Path]
     for asset in assets:
         paths.append(workspace.folder(asset).path)
         if asset.kind != RECIPE:
-            data = workspace.dataset(workspace.load_manifest(asset))
-            # A single file's record of redaction lies beside it; a folder holds its own.
-            record = data.with_suffix(".redaction.json")
-            paths += [pointer_path(data), data.parent / ".gitignore", record]
+            for data in workspace.data(workspace.load_manifest(asset)):
+                # A single file's record of redaction lies beside it; a folder holds its own.
+                record = data.with_suffix(".redaction.json")
+                paths += [pointer_path(data), data.parent / ".gitignore", record]
     paths += [workspace.root / name for name in TOP_FILES]
     return [path for path in dict.fromkeys(paths) if path.exists()]
 
@@ -174,7 +184,7 @@ def _verify_cached(workspace: Workspace, asset: AssetId, pointers: Sequence[Poin
             problems |= _wrong_weights(files, outputs)
             count += len(files)
         elif known := workspace.load_lock(asset):  # refuses a lock of another asset
-            wrong, compared = _judge_dataset(workspace, asset, known, files)
+            wrong, compared = _judge_data(workspace, known, tracked, files)
             problems |= wrong
             count += compared
         if problems:
@@ -216,22 +226,24 @@ def _wrong_weights(files: Mapping[str, Path], outputs: Mapping[str, lock.Output]
     return problems
 
 
-def _judge_dataset(
-    workspace: Workspace, asset: AssetId, known: lock.Lock, files: Mapping[str, Path]
+def _judge_data(
+    workspace: Workspace, known: lock.Lock, tracked: Pointer, files: Mapping[str, Path]
 ) -> tuple[dict[str, str], int]:
-    """Compare a dataset with the one that was trained on, unless it was changed since.
+    """Compare a folder of data with what was trained on, unless it was changed since.
 
     Returns:
         Problems by file, and how many files were compared.
     """
+    asset = AssetId.parse(known.asset)
     index = workspace.folder(asset).dataset
-    md5 = known.inputs.dataset.md5
-    moved_on = md5 and workspace.dataset_md5(workspace.load_manifest(asset)) != md5
-    if moved_on or not index.is_file():
+    is_dataset = tracked.path == workspace.dataset(workspace.load_manifest(asset))
+    given = known.inputs.dataset if is_dataset else known.inputs.prior
+    if given is None or not index.is_file() or (given.md5 and given.md5 != tracked.md5):
         return {}, 0
-    promised = lock.load_index(index, known.inputs.dataset.digest).files
+    listed_then = lock.load_index(index, known.inputs)
+    promised = listed_then.files if is_dataset else listed_then.prior
     wrong = _wrong_data(files, promised)
-    if wrong and md5 is None:
+    if wrong and given.md5 is None:
         return {}, 0  # locked before DVC tracked the data: other data are no alarm
     return wrong, len(promised)
 

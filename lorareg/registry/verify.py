@@ -68,7 +68,7 @@ def _pointers(
 ) -> Iterator[Finding]:
     files = [folder.pointer] if found.outputs else []
     if isinstance(found, Lock):
-        files.append(pointer_path(workspace.root / found.inputs.dataset.path))
+        files += [pointer_path(workspace.root / data.path) for data in found.inputs.data]
     for file in files:
         if not file.is_file():
             continue  # lorareg push makes it
@@ -85,18 +85,18 @@ def _inputs(workspace: Workspace, folder: AssetFolder, found: Lock) -> Iterator[
     resolved = digest.of_json(found.inputs.config.resolved)
     yield Finding(resolved == found.inputs.config.digest, "config", found.inputs.config.digest)
     if folder.dataset.is_file():
-        promised = found.inputs.dataset.digest
         try:
-            lock.load_index(folder.dataset, promised)
-            yield Finding(True, "dataset.json", promised)
+            lock.load_index(folder.dataset, found.inputs)
+            yield Finding(True, "dataset.json", found.inputs.dataset.digest)
         except LoraregError as error:
             yield Finding(False, "dataset.json", str(error))
-    path = workspace.root / found.inputs.dataset.path
-    if path.exists():
-        now = dataset.scan(path, workspace.digests).digest
-        ok = now == found.inputs.dataset.digest
-        detail = now if ok else "differs from the lock: lorareg status names the change"
-        yield Finding(ok, found.inputs.dataset.path, detail)
+    for data in found.inputs.data:
+        path = workspace.root / data.path
+        if path.exists():
+            now = dataset.scan(path, workspace.digests).digest
+            ok = now == data.digest
+            detail = now if ok else "differs from the lock: lorareg status names the change"
+            yield Finding(ok, data.path, detail)
 
 
 def _terms(workspace: Workspace, asset: AssetId) -> Iterator[Finding]:

@@ -155,6 +155,10 @@ class Workspace:
         """Folder (or .jsonl file) of a manifest's dataset, checked to be in the registry."""
         return resolve_inside(self.root, wanted.dataset.path)
 
+    def data(self, wanted: Manifest) -> list[Path]:
+        """Every folder that training reads, checked so: the dataset first, then class pictures."""
+        return [resolve_inside(self.root, path) for path in wanted.data_paths]
+
     def assets(self) -> Iterator[AssetId]:
         """Every asset that has a manifest, sorted."""
         for kind in _folders(self.manifests):
@@ -220,6 +224,16 @@ class Workspace:
         path = self.folder(asset).manifest
         yamlfile.edit(path, changes, lambda new: manifest.check_document(new, asset))
 
+    def changed_manifest(
+        self, asset: AssetId, changes: Mapping[str, Any]
+    ) -> ImageManifest | TextManifest:
+        """An adapter's manifest with other values, which are not written."""
+        from lorareg.registry import manifest
+
+        return manifest.check_document(
+            yamlfile.changed(self.folder(asset).manifest, changes), asset
+        )
+
     def load_asset(self, asset: AssetId) -> Manifest | RecipeManifest:
         """The checked manifest of an adapter or a recipe."""
         from lorareg.registry import recipe
@@ -248,9 +262,9 @@ class Workspace:
             )
         return found if isinstance(found, lock.Lock) else None
 
-    def dataset_md5(self, wanted: Manifest) -> str | None:
-        """DVC's name for the dataset's bytes, if DVC tracks it."""
-        file = pointer_path(self.dataset(wanted))
+    def data_md5(self, folder: Path) -> str | None:
+        """DVC's name for the bytes of a folder, if DVC tracks it."""
+        file = pointer_path(folder)
         return pointer.read(self.root, file).md5 if file.is_file() else None
 
     def weights_match(self, folder: AssetFolder, known: Lock | RecipeLock) -> bool:

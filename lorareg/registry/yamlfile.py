@@ -203,6 +203,14 @@ def edited(text: str, changes: Mapping[str, Any], path: Path) -> str:
     return stream.getvalue()
 
 
+def changed(path: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Read a document as ``edit`` would leave it; the file stays as it is."""
+    document = load(path)
+    for dotted, value in changes.items():
+        _set(document, dotted, value, path)
+    return document
+
+
 def _set(document: Any, dotted: str, value: Any, path: Path) -> None:
     *parents, key = dotted.split(".")
     if not all([*parents, key]):

@@ -10,6 +10,7 @@ import pytest
 from lorareg.errors import InvalidFileError
 from lorareg.registry.foreign_config import Taken, one_repeated_folder, read
 from lorareg.registry.foreign_keys import SAYS
+from lorareg.registry.image_training import ImageTraining
 from lorareg.registry.manifest import parse
 
 LORA_SCRIPTS = """\
@@ -192,3 +193,22 @@ def test_text_that_is_no_toml_is_refused_with_the_line(tmp_path: Path) -> None:
     with pytest.raises(InvalidFileError, match="not valid TOML") as caught:
         read(written(tmp_path, "x.toml", "a = \n"))
     assert "line 1" in caught.value.why
+
+
+@pytest.mark.parametrize(
+    ("lines", "scheduler"),
+    [
+        (['optimizer_type = "AdamWScheduleFree"', 'lr_scheduler = "cosine"'], "constant"),
+        (['lr_scheduler = "cosine"', "lr_scheduler_num_cycles = 3"], "cosine"),
+        (['lr_scheduler = "linear"', "lr_scheduler_power = 2.0"], "linear"),
+    ],
+)
+def test_what_a_schedule_has_no_use_for_is_left_out(
+    tmp_path: Path, lines: list[str], scheduler: str
+) -> None:
+    taken = kohya(tmp_path, *lines)
+
+    assert taken.changes["train.scheduler"] == scheduler
+    assert not {"train.scheduler_cycles", "train.scheduler_power"} & taken.changes.keys()
+    train = {k.removeprefix("train."): v for k, v in taken.changes.items() if "train." in k}
+    ImageTraining(**train)  # which refuses such keys

@@ -228,13 +228,13 @@ def test_a_dataset_has_the_md5_that_dvc_gave_it(registry: Path) -> None:
     workspace = add(registry, "character/zhangsan")
     manifest = workspace.load_manifest(ZHANGSAN)
     (registry / "data").mkdir()
-    before = workspace.dataset_md5(manifest)
+    before = workspace.data_md5(workspace.dataset(manifest))
 
     md5 = "eacf412ae86d3f39a495b4e57f06c8c3.dir"
     out = f"- md5: {md5}\n  size: 6\n  nfiles: 2\n  hash: md5\n  path: zhangsan\n"
     pointer.pointer_path(registry / "data/zhangsan").write_text(f"outs:\n{out}")
 
-    assert (before, workspace.dataset_md5(manifest)) == (None, md5)
+    assert (before, workspace.data_md5(workspace.dataset(manifest))) == (None, md5)
 
 
 def test_listing_a_thousand_manifests_is_fast_and_needs_no_torch(registry: Path) -> None:
