@@ -1,29 +1,23 @@
-"""Putting LoRA layers on a frozen model through PEFT, and reading them back.
-
-Adapters are float32 whatever the base is: in bfloat16 an update of a thousandth is lost.
-"""
+"""Putting LoRA layers on a frozen model through PEFT, and reading them back."""
 
 from __future__ import annotations
 
 import math
-import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from fnmatch import fnmatchcase
 
 import numpy as np
 import torch
-from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer as PeftLayer
 
 from lorareg.errors import TrainingError
 from lorareg.registry.manifest import Lora
+from lorareg.trainers import peft_layers, pissa
+from lorareg.trainers.peft_layers import array, fill, magnitude_of, weights
 from lorareg.trainers.randomness import Draws
 from lorareg.weights.adapter import LoraAdapter, LoraLayer
-
-NAME = "default"  # PEFT's name for the one adapter we inject
 
 
 @dataclass
@@ -41,32 +35,48 @@ class Adapters:
     alphas: Mapping[str, float]
 
     def named_parameters(self) -> dict[str, torch.nn.Parameter]:
-        """Trainable parameters: ``<module>.down`` and ``<module>.up``."""
+        """Trainable parameters: ``<module>.down``, ``.up`` and, of a DoRA, ``.magnitude``."""
         found: dict[str, torch.nn.Parameter] = {}
         for name, layer in self.layers.items():
-            found[f"{name}.down"], found[f"{name}.up"] = _weights(layer)
+            found[f"{name}.down"], found[f"{name}.up"] = weights(layer)
+            if (magnitude := magnitude_of(layer)) is not None:
+                found[f"{name}.magnitude"] = magnitude
         return found
 
     def snapshot(self) -> LoraAdapter:
-        """A copy of the weights as they are now."""
+        """A copy of the weights as they are now; of PiSSA the difference to its beginning."""
         layers = {}
         for name, layer in self.layers.items():
-            down, up = (w.detach().cpu().numpy().copy() for w in _weights(layer))
-            layers[name] = LoraLayer(down, up, self.alphas[name])
+            down, up = (array(w) for w in weights(layer))
+            alpha, magnitude = self.alphas[name], magnitude_of(layer)
+            if pissa.START in layer.lora_A:
+                first, second = (array(w) for w in weights(layer, pissa.START))
+                down, up = np.concatenate([down, first]), np.concatenate([up, -second], axis=1)
+                alpha *= 2  # so does the rank: the scale stays
+            flat = None if magnitude is None else array(magnitude).reshape(-1)
+            layers[name] = LoraLayer(down, up, alpha, flat)
         return LoraAdapter(layers)
 
     def restore(self, adapter: LoraAdapter) -> None:
         """Put weights back that ``snapshot`` took."""
-        with torch.no_grad():
-            for name, layer in self.layers.items():
-                down, up = _weights(layer)
-                down.copy_(torch.from_numpy(np.array(adapter.layers[name].down)))
-                up.copy_(torch.from_numpy(np.array(adapter.layers[name].up)))
+        for name, layer in self.layers.items():
+            found, (down, up) = adapter.layers[name], weights(layer)
+            rank = len(down)
+            fill(down, found.down[:rank])
+            fill(up, found.up[:, :rank])
+            if pissa.START in layer.lora_A:
+                first, second = weights(layer, pissa.START)
+                fill(first, found.down[rank:])
+                fill(second, -found.up[:, rank:])
+            if (magnitude := magnitude_of(layer)) is not None and found.magnitude is not None:
+                fill(magnitude, found.magnitude.reshape(magnitude.shape))
 
     def train(self, mode: bool) -> None:
         """Switch dropout on or off; the frozen model stays in evaluation mode."""
         for layer in self.layers.values():
             layer.lora_dropout.train(mode)
+            if layer.lora_variant:  # PEFT's DoRA asks the layer itself whether to drop anything
+                layer.training = mode
 
     @contextmanager
     def uncast_inputs(self, enabled: bool) -> Iterator[None]:
@@ -93,6 +103,30 @@ class Adapters:
         finally:
             for layer in self.layers.values():
                 layer.enable_adapters(True)
+                if pissa.START in layer.lora_A:
+                    pissa.freeze(layer)
+
+
+def ranks_of(names: Sequence[str], lora: Lora) -> dict[str, int]:
+    """The rank of every module: that of the first ``lora.rank_pattern`` that fits its path.
+
+    >>> ranks_of(["unet.down.attn1", "unet.mid.attn1"], Lora(rank=8, rank_pattern={"*.mid.*": 4}))
+    {'unet.down.attn1': 8, 'unet.mid.attn1': 4}
+
+    Raises:
+        TrainingError: a pattern fits no module, so it does nothing.
+    """
+    idle = [p for p in lora.rank_pattern if not any(fnmatchcase(name, p) for name in names)]
+    if idle:
+        raise TrainingError(
+            f"lora.rank_pattern {', '.join(idle)} fits none of the {len(names)} adapted modules",
+            why=f"it is compared with the full path of a module, such as {names[0]}",
+            fix=f"correct it: write *{idle[0].strip('*')}* if it is a part of the path",
+        )
+    return {
+        name: next((r for p, r in lora.rank_pattern.items() if fnmatchcase(name, p)), lora.rank)
+        for name in names
+    }
 
 
 def module_names(model: torch.nn.Module, endings: Sequence[str] | None) -> list[str]:
@@ -122,18 +156,30 @@ def module_names(model: torch.nn.Module, endings: Sequence[str] | None) -> list[
 def inject(
     models: Mapping[str, torch.nn.Module], ranks: Mapping[str, int], lora: Lora, draws: Draws
 ) -> Adapters:
-    """Add fresh LoRA layers: ``down`` uniform as in kaiming with a = sqrt 5, ``up`` zero.
+    """Add fresh LoRA layers, which change nothing yet.
+
+    ``down`` is uniform as in kaiming with a = sqrt 5 and ``up`` zero, or both begin with the base's
+    principal components (``pissa.begin``). A magnitude begins at the length of the base's row.
 
     Args:
         models: frozen, by component; changed in place.
         ranks: full module path -> rank.
-        lora: alpha, dropout.
+        lora: alpha, dropout, variant.
         draws: place of the initial values; each layer draws by its own name.
+
+    Raises:
+        TrainingError: ranks that PiSSA cannot begin with.
     """
-    alphas = {name: float(lora.alpha) * rank / lora.rank for name, rank in ranks.items()}
-    adapters = Adapters(models, _inject(models, ranks, alphas, lora.dropout), alphas)
+    alphas = {name: _alpha(lora, rank) for name, rank in ranks.items()}
+    doras = set(models) if lora.use_dora else set[str]()
+    adapters = Adapters(
+        models, peft_layers.make(models, ranks, alphas, lora.dropout, doras), alphas
+    )
+    if lora.init == "pissa":
+        pissa.begin(adapters.layers)
+        return adapters
     for name, layer in adapters.layers.items():
-        down, up = _weights(layer)
+        down, up = weights(layer)
         bound = 1 / math.sqrt(down[0].numel())
         values = draws.generator("init", _own_name(models, name)).uniform(
             -bound, bound, tuple(down.shape)
@@ -141,6 +187,8 @@ def inject(
         with torch.no_grad():
             down.copy_(torch.from_numpy(values.astype(np.float32)))
             up.zero_()
+        if magnitude_of(layer) is not None:
+            peft_layers.measure(layer)
     return adapters
 
 
@@ -151,15 +199,20 @@ def apply(models: Mapping[str, torch.nn.Module], adapter: LoraAdapter) -> Adapte
         TrainingError: a model lacks a module that the adapter changes, or has it in another
             size; the models are left as they were.
     """
-    modules = _modules(models)
+    modules = peft_layers.modules(models)
     absent = [name for name in adapter.layers if name not in modules]
     if absent:
         raise _misfit(f"module {absent[0]} is not there")
     alphas = {name: layer.alpha for name, layer in adapter.layers.items()}
     ranks = {name: layer.rank for name, layer in adapter.layers.items()}
-    adapters = Adapters(models, _inject(models, ranks, alphas, 0.0), alphas)
+    doras = {
+        peft_layers.split(models, n)[0]
+        for n, x in adapter.layers.items()
+        if x.magnitude is not None
+    }
+    adapters = Adapters(models, peft_layers.make(models, ranks, alphas, 0.0, doras), alphas)
     for name, layer in adapter.layers.items():
-        found = tuple(tuple(w.shape) for w in _weights(adapters.layers[name]))
+        found = tuple(tuple(w.shape) for w in weights(adapters.layers[name]))
         if found != (layer.down.shape, layer.up.shape):
             remove(adapters)
             raise _misfit(f"module {name} takes {found}, not {(layer.down.shape, layer.up.shape)}")
@@ -171,7 +224,7 @@ def apply(models: Mapping[str, torch.nn.Module], adapter: LoraAdapter) -> Adapte
 def remove(adapters: Adapters) -> None:
     """Take LoRA layers off again; the models are the bases they were."""
     for name, layer in adapters.layers.items():
-        component, own = _split(adapters.models, name)
+        component, own = peft_layers.split(adapters.models, name)
         parent, _, leaf = own.rpartition(".")
         setattr(adapters.models[component].get_submodule(parent), leaf, layer.get_base_layer())
     for model in adapters.models.values():
@@ -179,67 +232,17 @@ def remove(adapters: Adapters) -> None:
             del model.peft_config
 
 
-def _inject(
-    models: Mapping[str, torch.nn.Module],
-    ranks: Mapping[str, int],
-    alphas: Mapping[str, float],
-    dropout: float,
-) -> dict[str, PeftLayer]:
-    for component, model in models.items():
-        mine = [name for name in ranks if _split(models, name)[0] == component]
-        if mine:
-            _inject_model(
-                model,
-                {_split(models, name)[1]: (ranks[name], alphas[name]) for name in mine},
-                dropout,
-            )
-    modules = _modules(models)
-    layers = {name: modules[name] for name in ranks}
-    for layer in layers.values():
-        layer.lora_A.float()
-        layer.lora_B.float()
-    return layers
-
-
-def _inject_model(
-    model: torch.nn.Module, shapes: Mapping[str, tuple[int, float]], dropout: float
-) -> None:
-    (rank, alpha), _ = Counter(shapes.values()).most_common(1)[0]
-    config = LoraConfig(
-        r=rank,
-        lora_alpha=alpha,
-        lora_dropout=dropout,
-        target_modules=list(shapes),
-        rank_pattern={re.escape(n): r for n, (r, _) in shapes.items() if r != rank},
-        alpha_pattern={re.escape(n): a for n, (_, a) in shapes.items() if a != alpha},
-        bias="none",
-    )
-    inject_adapter_in_model(config, model, NAME)
-
-
-def _modules(models: Mapping[str, torch.nn.Module]) -> dict[str, Any]:
-    """Every module by its full path."""
-    return {
-        f"{component}.{name}" if component else name: module
-        for component, model in models.items()
-        for name, module in model.named_modules()
-    }
-
-
-def _split(models: Mapping[str, torch.nn.Module], path: str) -> tuple[str, str]:
-    """Component and path within it."""
-    component, _, own = path.partition(".")
-    return (component, own) if component in models else ("", path)
-
-
 def _own_name(models: Mapping[str, torch.nn.Module], path: str) -> str:
     """What a layer is called in its own draws: in a UNet its path there, as ever."""
-    component, own = _split(models, path)
+    component, own = peft_layers.split(models, path)
     return own if component == "unet" else path
 
 
-def _weights(layer: PeftLayer) -> tuple[torch.nn.Parameter, torch.nn.Parameter]:
-    return layer.lora_A[NAME].weight, layer.lora_B[NAME].weight
+def _alpha(lora: Lora, rank: int) -> float:
+    """The alpha of a plain LoRA of that rank with the same scale."""
+    if lora.use_rslora:
+        return lora.alpha * math.sqrt(rank)
+    return float(lora.alpha) * rank / lora.rank
 
 
 def _misfit(why: str) -> TrainingError:
