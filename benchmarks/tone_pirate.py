@@ -34,7 +34,7 @@ def main() -> None:
     task = TextTask(
         resolve_base(workspace, manifest),
         read_dialogues(held_out / "heldout.jsonl"),
-        manifest.train.max_length,
+        manifest.train,
         manifest.sample.max_new_tokens,
     )
     models = task.load(place)

@@ -9,33 +9,19 @@ what follows up to the end-of-turn token is learned. A tokenizer without a templ
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
 import jinja2
 
 from lorareg.errors import LoraregError
 from lorareg.registry import digest
+from lorareg.trainers.chat_template import template_of
 from lorareg.trainers.data.dialogue_rows import Message
+from lorareg.trainers.data.dialogues import DialogueRecord
 
-PLAIN_NAME = "lorareg/plain-v1"
-# Frozen: an adapter trained with it must be prompted with it. A change gets the name plain-v2.
-PLAIN_TEMPLATE = (
-    "{{ bos_token }}"
-    "{% for message in messages %}"
-    "{% if message['role'] == 'system' %}{{ message['content'] + '\n\n' }}"
-    "{% elif message['role'] == 'user' %}{{ '### User:\n' + message['content'] + '\n\n' }}"
-    "{% else %}{{ '### Assistant:\n' + message['content'] + eos_token + '\n\n' }}{% endif %}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '### Assistant:\n' }}{% endif %}"
-)
-# Llama 3 writes today's date into the system message; two runs of one lock would then differ by
-# the day. This is the day its template falls back to when no clock is there.
-PINNED_DATE = date(2024, 7, 26)
-DATE_CALL = re.compile(r"""strftime_now\(\s*(?P<quote>["'])(?P<format>[^"']*)(?P=quote)\s*\)""")
+EXAMPLE = (Message("user", "a"), Message("assistant", "b"))
 
 
 @dataclass(frozen=True)
@@ -52,6 +38,12 @@ class TokenRow:
     learned: tuple[int, ...]
     cut: bool
 
+    def shortened(self, length: int) -> TokenRow:
+        """What is left of the beginning."""
+        if len(self.ids) <= length:
+            return self
+        return TokenRow(self.ids[:length], tuple(p for p in self.learned if p < length), cut=True)
+
 
 class Chat:
     """A tokenizer with its chat template.
@@ -61,7 +53,12 @@ class Chat:
         template: the Jinja text that is rendered, any date in it pinned.
         template_source: "tokenizer" or "lorareg/plain-v1".
         template_digest: of ``template``, for the lock.
-        stop_ids: tokens that end a response when generating.
+        ending: what ends a response where the template leaves that to the next turn: GLM's own
+            writes nothing behind an answer, and ``<|user|>`` is what the model stops at.
+        end_of_turn: the token a response ends with; None: it ends with none, and the model is not
+            taught to stop.
+        stop_ids: tokens that end a response when generating: ``end_of_turn`` and the tokenizer's
+            own end of text.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -79,14 +76,15 @@ class Chat:
                 "take a base with a tokenizer.json",
             )
         self.tokenizer = tokenizer
-        own = tokenizer.get_chat_template() if tokenizer.chat_template else None
-        self.template_source = "tokenizer" if own else PLAIN_NAME
-        self.template = _pinned(own) if own else _plain_for(tokenizer)
+        self.template, self.template_source = template_of(tokenizer)
         self.template_digest = digest.of_bytes(self.template.encode())
         added = tokenizer.added_tokens_decoder.values()
         marks = {str(token) for token in added if token.special} | {*tokenizer.all_special_tokens}
         self._marks = tuple(sorted(mark for mark in marks if mark.strip()))
-        self.stop_ids = self._find_stop_ids()
+        self.ending = ""
+        self.ending = self._find_ending()
+        self.end_of_turn = self._find_end_of_turn()
+        self.stop_ids = sorted({tokenizer.eos_token_id, self.end_of_turn} - {None})
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         """Tokens up to where the assistant's reply begins."""
@@ -99,10 +97,34 @@ class Chat:
         Raises:
             LoraregError: a message holds a control token, or the template refuses the dialogue.
         """
+        self._refuse_marks(messages)
+        return [self._tokens(text, spans, max_length) for text, spans in self._marked(messages)]
+
+    def sequences(self, record: DialogueRecord, max_length: int) -> list[TokenRow]:
+        """Every response of a dialogue marked; of a pair the chosen answer, then the rejected one.
+
+        Raises:
+            LoraregError: as ``rows``.
+        """
+        if record.rejected:
+            pair = (record.messages, record.rejected)
+            return [self.answer(messages, max_length) for messages in pair]
+        return self.rows(record.messages, max_length)
+
+    def answer(self, messages: Sequence[Message], max_length: int) -> TokenRow:
+        """Tokens of a dialogue of which only the last response is marked.
+
+        Raises:
+            LoraregError: a message holds a control token, or the template refuses the dialogue.
+        """
+        self._refuse_marks(messages)
+        prompt, through = self._response(messages)
+        return self._tokens(through, [self._span(prompt, through)], max_length)
+
+    def _refuse_marks(self, messages: Sequence[Message]) -> None:
         for number, message in enumerate(messages, start=1):
             if found := next((mark for mark in self._marks if mark in message.content), None):
                 raise LoraregError(f"message {number} holds the control token {found!r}")
-        return [self._tokens(text, spans, max_length) for text, spans in self._marked(messages)]
 
     def _marked(self, messages: Sequence[Message]) -> list[tuple[str, list[tuple[int, int]]]]:
         """The rendered dialogue and the character spans of its responses.
@@ -112,7 +134,7 @@ class Chat:
         then holds every response as it is generated, and each response gets a text of its own,
         that ends with it.
         """
-        whole = self._render(messages)
+        whole = self._render(messages) + self.ending
         spans = []
         for prompt, through in self._responses(messages):
             if not whole.startswith(through):
@@ -127,18 +149,21 @@ class Chat:
 
     def _responses(self, messages: Sequence[Message]) -> Iterator[tuple[str, str]]:
         """For each response: the text up to where it begins, the text up to where it ends."""
-        for number, message in enumerate(messages):
-            if message.role != "assistant":
-                continue
-            prompt = self._render(messages[:number], prompt=True)
-            through = self._render(messages[: number + 1])
-            if not through.startswith(prompt) or len(through) == len(prompt):
-                raise LoraregError(
-                    "the chat template rewrites the prompt once there is an answer, so the "
-                    f"answer cannot be told from it: ...{prompt[-40:]!r} does not begin "
-                    f"...{through[-80:]!r}"
-                )
-            yield prompt, through
+        for number, message in enumerate(messages, start=1):
+            if message.role == "assistant":
+                yield self._response(messages[:number])
+
+    def _response(self, messages: Sequence[Message]) -> tuple[str, str]:
+        """The text up to where the last message begins, and up to where it ends."""
+        prompt = self._render(messages[:-1], prompt=True)
+        through = self._render(messages)
+        if not through.startswith(prompt) or len(through) == len(prompt):
+            raise LoraregError(
+                "the chat template rewrites the prompt once there is an answer, so the "
+                f"answer cannot be told from it: ...{prompt[-40:]!r} does not begin "
+                f"...{through[-80:]!r}"
+            )
+        return prompt, through + self.ending
 
     def _span(self, prompt: str, through: str) -> tuple[int, int]:
         """Where the response is: up to its end-of-turn token, without the line end after that."""
@@ -175,41 +200,19 @@ class Chat:
             raise LoraregError(f"the chat template refuses it: {error}") from error
         return str(text)
 
-    def _find_stop_ids(self) -> list[int]:
-        """The tokenizer's end of text, and the token this template ends a response with."""
-        found = {self.tokenizer.eos_token_id} - {None}
-        example = [Message("user", "a"), Message("assistant", "b")]
-        for text, spans in self._marked(example):
-            row = self._tokens(text, spans, len(text))
-            last = row.ids[row.learned[-1]] if row.learned else None
-            if last is not None and self.tokenizer.convert_ids_to_tokens(last) in self._marks:
-                found.add(last)
-        return sorted(found)
+    def _find_ending(self) -> str:
+        """The mark that follows a response if, and only if, a turn of the user does."""
+        _, through = self._response(EXAMPLE)
+        if through.rstrip().endswith(self._marks):
+            return ""
+        rest = self._render([*EXAMPLE, Message("user", "c")]).removeprefix(through)
+        found = (mark for mark in self._marks if rest.startswith(mark))
+        return max((mark for mark in found if mark != self.tokenizer.bos_token), default="")
 
-
-def _plain_for(tokenizer: Any) -> str:
-    if tokenizer.eos_token is None:
-        raise LoraregError(
-            "the tokenizer of the base has neither a chat template nor an end-of-text token",
-            why="the model could not be taught where a response ends",
-            fix="take an instruct model as base.model, or put a chat_template.jinja beside its "
-            "tokenizer.json",
-        )
-    return PLAIN_TEMPLATE
-
-
-def _pinned(template: str) -> str:
-    """The template with every date it asks for written out.
-
-    transformers hands templates a clock, ``strftime_now``, and lets no caller replace it, so the
-    calls themselves are replaced.
-    """
-    pinned = DATE_CALL.sub(lambda call: repr(PINNED_DATE.strftime(call["format"])), template)
-    if re.search(r"strftime_now\s*\(", pinned):
-        raise LoraregError(
-            "the chat template of the base reads the clock in a way that cannot be pinned",
-            why="strftime_now(...) with something else than a plain text; the same run tomorrow "
-            "would train on other words",
-            fix="write the date into the base's chat_template.jinja",
-        )
-    return pinned
+    def _find_end_of_turn(self) -> int | None:
+        """The token this template ends a response with; None if it ends it with none."""
+        (text, spans), *_ = self._marked(EXAMPLE)
+        row = self._tokens(text, spans, len(text))
+        last = row.ids[row.learned[-1]] if row.learned else None
+        is_mark = last is not None and self.tokenizer.convert_ids_to_tokens(last) in self._marks
+        return last if is_mark else None

@@ -19,12 +19,12 @@ import transformers
 from lorareg.errors import InvalidFileError, LoraregError
 from lorareg.registry.base import ResolvedBase
 from lorareg.registry.builtin import cache_folder
+from lorareg.trainers import quantized
+from lorareg.trainers.quantized import Quantization
 from lorareg.trainers.runtime import align
+from lorareg.trainers.segment_attention import PLAIN_ATTENTION_TOKENS
 from lorareg.trainers.tasks.base import Runtime
 
-# On the CPU the backward of torch's fused attention is slow in bfloat16: a step of SmolLM2 on 2 x
-# 256 tokens takes 2.6 CPU s with it, 1.8 with plain matrix products (float32: 3.8 and 4.0).
-PLAIN_ATTENTION_TOKENS = 512
 ABANDONED_SECONDS = 3600  # an unfinished folder this old belongs to a process that was killed
 
 
@@ -41,7 +41,13 @@ def load_tokenizer(base: ResolvedBase) -> Any:
         raise _unusable(base, "tokenizer", error) from error
 
 
-def load_model(base: ResolvedBase, runtime: Runtime, tokenizer: Any, longest: int) -> Any:
+def load_model(
+    base: ResolvedBase,
+    runtime: Runtime,
+    tokenizer: Any,
+    longest: int,
+    quantization: Quantization | None = None,
+) -> Any:
     """The base, frozen, in eval mode, on the device.
 
     Args:
@@ -49,19 +55,27 @@ def load_model(base: ResolvedBase, runtime: Runtime, tokenizer: Any, longest: in
         runtime: device and precision; its cache takes a dequantized GGUF.
         tokenizer: the base's, kept beside a dequantized GGUF.
         longest: tokens of the longest sequence to train on.
+        quantization: of the weights, on CUDA; see ``quantized``.
 
     Raises:
         InvalidFileError: it is no causal language model in safetensors or GGUF.
     """
     home = dequantized(base, runtime, tokenizer) if base.layout == "gguf" else base
-    model = _read_model(home, runtime.dtype, use_safetensors=True)
-    model.requires_grad_(False)
-    model.eval()
-    model.config.use_cache = False
+    if quantization:
+        more = quantized.options(quantization, runtime.device, runtime.dtype)
+        return _frozen(_read_model(home, runtime.dtype, use_safetensors=True, **more))
+    model = _frozen(_read_model(home, runtime.dtype, use_safetensors=True))
     if runtime.device == "cpu" and runtime.dtype != "float32" and longest <= PLAIN_ATTENTION_TOKENS:
         model.set_attn_implementation("eager")
     align(model)
     return model.to(runtime.device)
+
+
+def _frozen(model: Any) -> Any:
+    model.requires_grad_(False)
+    model.eval()
+    model.config.use_cache = False
+    return model
 
 
 def dequantized(base: ResolvedBase, runtime: Runtime, tokenizer: Any) -> ResolvedBase:

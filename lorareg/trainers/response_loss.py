@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812
 
+from lorareg.trainers import head_chunks, segment_attention
 from lorareg.trainers.chat import TokenRow
 
 PAD_MULTIPLE = 8  # matrix kernels like it, and few distinct shapes are met
@@ -30,7 +31,9 @@ class Batch:
         sequences: (N,) which sequence; with ``positions`` the places to predict from.
         positions: (N,) which position; it predicts the token after it.
         targets: (N,) the tokens to predict.
-        counts: how many of the N belong to each sequence.
+        counts: how many of the N belong to each row.
+        places: (B, T) position ids; None where they are 0, 1, 2 ... in every sequence.
+        segments: tokens of each row where all stand in one sequence and are attended one by one.
     """
 
     ids: torch.Tensor
@@ -38,6 +41,8 @@ class Batch:
     positions: torch.Tensor
     targets: torch.Tensor
     counts: tuple[int, ...]
+    places: torch.Tensor | None = None
+    segments: tuple[int, ...] = ()
 
 
 Logits = Callable[[Any, Batch], torch.Tensor]  # (model, batch) -> (N, vocabulary)
@@ -64,31 +69,49 @@ def collate(rows: Sequence[TokenRow], pad_id: int, device: str) -> Batch:
 
 
 def sequence_losses(model: Any, logits: Logits, batch: Batch) -> torch.Tensor:
-    """Summed negative log-likelihood (nats) of each sequence's learned tokens, (B,) float32."""
-    scores = logits(model, batch).float()
-    tokens = F.cross_entropy(scores, batch.targets, reduction="none")
+    """Summed negative log-likelihood (nats) of each row's learned tokens, (rows,) float32."""
+    head, vocabulary = model.get_output_embeddings(), model.config.get_text_config().vocab_size
+    if logits is from_hidden_states and head_chunks.pays(head, len(batch.targets), vocabulary):
+        tokens = head_chunks.token_losses(head, _wanted(model, batch), batch.targets, vocabulary)
+    else:
+        scores = logits(model, batch).float()
+        tokens = F.cross_entropy(scores, batch.targets, reduction="none")
     return torch.stack([part.sum() for part in torch.split(tokens, list(batch.counts))])
 
 
 def from_hidden_states(model: Any, batch: Batch) -> torch.Tensor:
     """Decoder, then the head on the wanted rows alone. Adapters may sit in both."""
-    hidden = model.base_model(input_ids=batch.ids, use_cache=False).last_hidden_state
-    wanted: torch.Tensor = model.get_output_embeddings()(hidden[batch.sequences, batch.positions])
+    wanted: torch.Tensor = model.get_output_embeddings()(_wanted(model, batch))
     return wanted
 
 
 def from_kept_positions(model: Any, batch: Batch) -> torch.Tensor:
     """The model's own forward, head included, on positions wanted in any sequence."""
     kept, column = torch.unique(batch.positions, return_inverse=True)
-    logits = model(input_ids=batch.ids, use_cache=False, logits_to_keep=kept).logits
+    logits = forward(model, batch, logits_to_keep=kept).logits
     wanted: torch.Tensor = logits[batch.sequences, column]
     return wanted
 
 
 def from_all_positions(model: Any, batch: Batch) -> torch.Tensor:
     """The model's own forward on everything."""
-    logits = model(input_ids=batch.ids, use_cache=False).logits
+    logits = forward(model, batch).logits
     wanted: torch.Tensor = logits[batch.sequences, batch.positions]
+    return wanted
+
+
+def forward(part: Any, batch: Batch, **more: Any) -> Any:
+    """Call a model, or its decoder, on a batch as it is laid out."""
+    if batch.places is not None:
+        more["position_ids"] = batch.places
+    with segment_attention.of_lengths(batch.segments):
+        return part(input_ids=batch.ids, use_cache=False, **more)
+
+
+def _wanted(model: Any, batch: Batch) -> torch.Tensor:
+    """Last hidden states at the places to predict from, (N, width)."""
+    hidden = forward(model.base_model, batch).last_hidden_state
+    wanted: torch.Tensor = hidden[batch.sequences, batch.positions]
     return wanted
 
 

@@ -10,7 +10,9 @@ from transformers import PreTrainedTokenizerFast
 from lorareg.errors import LoraregError, TrainingError
 from lorareg.registry import digest
 from lorareg.registry.base import ResolvedBase
-from lorareg.trainers.chat import PLAIN_TEMPLATE, Chat, TokenRow
+from lorareg.registry.text_training import TextTraining
+from lorareg.trainers.chat import Chat, TokenRow
+from lorareg.trainers.chat_template import PLAIN_TEMPLATE
 from lorareg.trainers.data.dialogue_rows import Message
 from lorareg.trainers.data.dialogues import DialogueRecord
 from lorareg.trainers.tasks.text import TextTask
@@ -186,14 +188,14 @@ def test_a_response_cut_by_max_length_keeps_its_beginning(chatml: Chat) -> None:
 def test_all_rows_with_nothing_to_learn_are_named_before_the_model_is_read(
     pico_llama: ResolvedBase, dialogues: Sequence[DialogueRecord]
 ) -> None:
-    task = TextTask(pico_llama, dialogues, max_length=4)
+    task = TextTask(pico_llama, dialogues, TextTraining(max_length=8))
 
     with pytest.raises(TrainingError) as caught:
         task.weight("talk.jsonl:1")
 
     assert "3 of 3" in caught.value.what
     for number in (1, 2, 3):
-        assert f"talk.jsonl:{number}: no token of a response is within max_length 4" in str(
+        assert f"talk.jsonl:{number}: no token of a response is within max_length 8" in str(
             caught.value
         )
 
@@ -201,18 +203,20 @@ def test_all_rows_with_nothing_to_learn_are_named_before_the_model_is_read(
 def test_the_weight_of_a_record_is_its_learned_tokens(
     pico_llama: ResolvedBase, dialogues: Sequence[DialogueRecord]
 ) -> None:
-    task = TextTask(pico_llama, dialogues, max_length=512)
+    task = TextTask(pico_llama, dialogues, TextTraining(max_length=512))
     arr = task._chat.tokenizer("Arr!<|im_end|>", add_special_tokens=False)["input_ids"]
 
     assert task.weight("talk.jsonl:1") == len(arr)
-    assert task.cut == []
+    assert task._tokens.cut == ()
 
 
 def test_a_dialogue_that_holds_a_control_token_is_refused(pico_llama: ResolvedBase) -> None:
     talk = (Message("user", "Hi"), Message("assistant", "Arr!<|im_end|>\n<|im_start|>user\nHi"))
 
     with pytest.raises(TrainingError) as caught:
-        TextTask(pico_llama, [DialogueRecord("a.jsonl:7", talk)], 512).weight("a.jsonl:7")
+        TextTask(
+            pico_llama, [DialogueRecord("a.jsonl:7", talk)], TextTraining(max_length=512)
+        ).weight("a.jsonl:7")
 
     assert "a.jsonl:7: message 2 holds the control token '<|im_end|>'" in caught.value.why
 

@@ -9,6 +9,7 @@ import pytest
 from lorareg.errors import TrainingError
 from lorareg.registry.base import ResolvedBase
 from lorareg.registry.manifest import Lora
+from lorareg.registry.text_training import TextTraining
 from lorareg.trainers.data.dialogues import DialogueRecord
 from lorareg.trainers.tasks.base import Runtime
 from lorareg.trainers.tasks.text import TextTask
@@ -20,7 +21,7 @@ def test_presets_choose_by_place_and_never_the_head(
     pico_llama: ResolvedBase, pico_gpt2: ResolvedBase, dialogues: Dialogues, runtime: Runtime
 ) -> None:
     def chosen(base: ResolvedBase, preset: str) -> set[str]:
-        task = TextTask(base, dialogues, max_length=128)
+        task = TextTask(base, dialogues, TextTraining(max_length=128))
         task.load(runtime)
         return {name.rpartition(".")[2] for name in task.targets(Lora(targets=preset))}
 
@@ -36,7 +37,7 @@ def test_presets_choose_by_place_and_never_the_head(
 def test_targets_are_full_names_of_modules(
     pico_llama: ResolvedBase, dialogues: Dialogues, runtime: Runtime
 ) -> None:
-    task = TextTask(pico_llama, dialogues, max_length=128)
+    task = TextTask(pico_llama, dialogues, TextTraining(max_length=128))
     task.load(runtime)
 
     assert task.targets(Lora(targets=("1.mlp.up_proj", "lm_head"))) == [
@@ -48,7 +49,7 @@ def test_targets_are_full_names_of_modules(
 def test_a_target_that_matches_nothing_names_what_there_is(
     pico_llama: ResolvedBase, dialogues: Dialogues, runtime: Runtime
 ) -> None:
-    task = TextTask(pico_llama, dialogues, max_length=128)
+    task = TextTask(pico_llama, dialogues, TextTraining(max_length=128))
     task.load(runtime)
 
     with pytest.raises(TrainingError) as caught:

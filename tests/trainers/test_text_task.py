@@ -11,6 +11,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from lorareg.errors import TrainingError
 from lorareg.registry.base import ResolvedBase
 from lorareg.registry.manifest import Lora
+from lorareg.registry.text_training import TextTraining
 from lorareg.trainers.data.dialogue_rows import Message
 from lorareg.trainers.data.dialogues import DialogueRecord
 from lorareg.trainers.randomness import Draws
@@ -31,7 +32,7 @@ def own_losses(task: TextTask, model: torch.nn.Module) -> torch.Tensor:
     """What transformers computes, one sequence at a time, with labels of -100 elsewhere."""
     losses = []
     for record in task.ids:
-        (row,) = task._rows[record]
+        (row,) = task._tokens.rows[record]
         ids = torch.tensor([row.ids])
         labels = torch.full_like(ids, -100)
         labels[0, list(row.learned)] = ids[0, list(row.learned)]
@@ -59,7 +60,7 @@ def with_lora(model: torch.nn.Module, targets: list[str]) -> torch.nn.Module:
 def test_the_task_answers_the_core_s_protocol(
     pico_llama: ResolvedBase, dialogues: Dialogues, runtime: Runtime
 ) -> None:
-    task: Task = TextTask(pico_llama, dialogues, max_length=128)
+    task: Task = TextTask(pico_llama, dialogues, TextTraining(max_length=128))
     model = task.load(runtime)[""]
 
     assert list(task.ids) == ["talk.jsonl:1", "talk.jsonl:2", "talk.jsonl:3"]
@@ -71,7 +72,7 @@ def test_the_task_answers_the_core_s_protocol(
 def test_a_loss_is_the_one_transformers_computes_on_masked_labels(
     any_base: ResolvedBase, dialogues: Dialogues, runtime: Runtime
 ) -> None:
-    task = TextTask(any_base, dialogues, max_length=128)
+    task = TextTask(any_base, dialogues, TextTraining(max_length=128))
     model = task.load(runtime)[""]
 
     torch.testing.assert_close(
@@ -82,7 +83,7 @@ def test_a_loss_is_the_one_transformers_computes_on_masked_labels(
 def test_a_loss_is_the_same_alone_and_in_a_padded_batch(
     any_base: ResolvedBase, dialogues: Dialogues, runtime: Runtime
 ) -> None:
-    task = TextTask(any_base, dialogues, max_length=128)
+    task = TextTask(any_base, dialogues, TextTraining(max_length=128))
     task.load(runtime)
 
     alone = torch.cat([task.losses([record], DRAWS) for record in task.ids])
@@ -94,7 +95,7 @@ def test_a_loss_is_the_same_alone_and_in_a_padded_batch(
 def test_gradients_of_a_lora_are_those_of_the_full_forward(
     pico_llama: ResolvedBase, dialogues: Dialogues, runtime: Runtime, preset: str | tuple[str, ...]
 ) -> None:
-    task = TextTask(pico_llama, dialogues, max_length=128)
+    task = TextTask(pico_llama, dialogues, TextTraining(max_length=128))
     model = with_lora(task.load(runtime)[""], task.targets(Lora(targets=preset)))
 
     task.losses(task.ids, DRAWS).sum().backward()
@@ -110,7 +111,7 @@ def test_gradients_of_a_lora_are_those_of_the_full_forward(
 def test_the_base_s_dropout_stays_off_and_the_adapter_s_is_off_in_validation(
     pico_gpt2: ResolvedBase, dialogues: Dialogues, runtime: Runtime
 ) -> None:
-    task = TextTask(pico_gpt2, dialogues, max_length=128)
+    task = TextTask(pico_gpt2, dialogues, TextTraining(max_length=128))
     model = task.load(runtime)[""]
     names = task.targets(Lora(targets="attention"))
     inject_adapter_in_model(LoraConfig(r=4, lora_dropout=0.5, target_modules=names), model)
@@ -136,7 +137,7 @@ def test_a_context_too_short_for_a_dialogue_is_an_error(
     long = DialogueRecord("a.jsonl:1", (Message("user", "x" * 300), Message("assistant", "Arr!")))
 
     with pytest.raises(TrainingError) as caught:
-        TextTask(pico_gpt2, [long], max_length=512).load(runtime)
+        TextTask(pico_gpt2, [long], TextTraining(max_length=512)).load(runtime)
 
     assert "reads 128" in caught.value.what
 
@@ -144,7 +145,7 @@ def test_a_context_too_short_for_a_dialogue_is_an_error(
 def test_a_reply_is_the_same_every_time_and_leaves_torch_s_stream_alone(
     pico_llama: ResolvedBase, dialogues: Dialogues, runtime: Runtime
 ) -> None:
-    task = TextTask(pico_llama, dialogues, max_length=128, max_new_tokens=8)
+    task = TextTask(pico_llama, dialogues, TextTraining(max_length=128), max_new_tokens=8)
     task.load(runtime)
     state = torch.random.get_rng_state()
 
@@ -158,7 +159,7 @@ def test_a_reply_is_the_same_every_time_and_leaves_torch_s_stream_alone(
 def test_with_a_temperature_the_seed_decides_and_neighbours_do_not(
     pico_llama: ResolvedBase, dialogues: Dialogues, runtime: Runtime
 ) -> None:
-    task = TextTask(pico_llama, dialogues, max_length=128, max_new_tokens=8)
+    task = TextTask(pico_llama, dialogues, TextTraining(max_length=128), max_new_tokens=8)
     task.load(runtime)
 
     (alone,) = task.sample(["Who are you?"], seed=1, temperature=1.0)
@@ -172,7 +173,7 @@ def test_with_a_temperature_the_seed_decides_and_neighbours_do_not(
 def test_a_trained_adapter_says_what_it_was_taught_and_stops(
     pico_llama: ResolvedBase, dialogues: Dialogues, runtime: Runtime
 ) -> None:
-    task = TextTask(pico_llama, dialogues[:1], max_length=128)
+    task = TextTask(pico_llama, dialogues[:1], TextTraining(max_length=128))
     model = with_lora(task.load(runtime)[""], task.targets(Lora(targets="all-linear")))
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=2e-2)
 
@@ -186,7 +187,7 @@ def test_a_trained_adapter_says_what_it_was_taught_and_stops(
 
 
 def test_a_task_without_records_can_still_reply(pico_llama: ResolvedBase, runtime: Runtime) -> None:
-    task = TextTask(pico_llama, [], max_length=128, max_new_tokens=4)
+    task = TextTask(pico_llama, [], TextTraining(max_length=128), max_new_tokens=4)
     task.load(runtime)
 
     (sample,) = task.sample(["Who are you?"], seed=0)

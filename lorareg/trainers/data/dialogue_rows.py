@@ -18,12 +18,13 @@ ignored, but for those that carry words the model would have to see (``history``
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 SHAPES = (
     "{instruction, input, output}, {prompt, completion}, "
-    "{messages: [{role, content}]} or {conversations: [{from, value}]}"
+    "{messages: [{role, content}]} or {conversations: [{from, value}]}; "
+    "of preferences {prompt, chosen, rejected}"
 )
 ROLES = {
     "system": "system",
@@ -42,7 +43,8 @@ class RowError(ValueError):
     """Why a row cannot be used, in one line; the reader adds file and line.
 
     Attributes:
-        code: the kind of problem: "unknown-shape", "duplicate-key", "no-response" or "wrong-order".
+        code: the kind of problem: "unknown-shape", "duplicate-key", "no-response", "wrong-order"
+            or, of pairs, "no-preference".
         fix: what to do, where that depends on more than the code.
     """
 
@@ -91,7 +93,7 @@ def named_key(key: str) -> str:
     return f"a key of {len(key)} characters"
 
 
-def read_row(row: object) -> tuple[Message, ...]:
+def read_row(value: object) -> tuple[Message, ...]:
     """Turn a parsed JSON row into messages.
 
     >>> read_row({"prompt": "Hi", "completion": "Arr!"})[1]
@@ -100,34 +102,71 @@ def read_row(row: object) -> tuple[Message, ...]:
     Raises:
         RowError: the row has none of the four shapes, or says nothing, or out of turn.
     """
-    if not isinstance(row, dict):
-        raise RowError(f"a row is an object {SHAPES}, not {_named(row)}")
-    if unread := [key for key in UNREAD if row.get(key)]:
-        raise RowError(f"{unread[0]!r} is not read", fix="put every turn into messages, as text")
+    row = object_of(value)
     if "messages" in row:
         messages = _from_list(row["messages"], "messages", "role", "content")
     elif "conversations" in row:
         messages = _from_list(row["conversations"], "conversations", "from", "value")
     elif "instruction" in row:
-        messages = _from_pair(row, "instruction", "output")
+        messages = [_asked(row, "instruction"), _said(row, "output")]
     elif "prompt" in row:
-        messages = _from_pair(row, "prompt", "completion")
+        messages = [_asked(row, "prompt"), _said(row, "completion")]
     else:
         raise RowError(f"unknown shape, {_keys(row)}; known are {SHAPES}")
+    return dialogue(row, messages)
+
+
+def object_of(row: object) -> dict[str, object]:
+    """The row as an object.
+
+    Raises:
+        RowError: it is none, or words would be lost that the model has to see.
+    """
+    if not isinstance(row, dict):
+        raise RowError(f"a row is an object {SHAPES}, not {_named(row)}")
+    if unread := [key for key in UNREAD if row.get(key)]:
+        raise RowError(f"{unread[0]!r} is not read", fix="put every turn into messages, as text")
+    return row
+
+
+def messages_of(turns: object, name: str) -> list[Message]:
+    """A list of messages in either spelling: role and content, or from and value."""
+    sharegpt = isinstance(turns, list) and any(isinstance(t, dict) and "from" in t for t in turns)
+    return _from_list(turns, name, *(("from", "value") if sharegpt else ("role", "content")))
+
+
+def prompt_of(row: dict[str, object]) -> list[Message]:
+    """What is said before the answers of a row, wherever its shape keeps it; empty if nowhere."""
+    for name in ("messages", "conversations", "prompt"):
+        if isinstance(row.get(name), list):
+            return messages_of(row[name], name)
+    question = next((name for name in ("instruction", "prompt", "question") if name in row), None)
+    return [_asked(row, question)] if question else []
+
+
+def dialogue(row: dict[str, object], messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The messages with the row's system message at their head, in an order that templates take.
+
+    Raises:
+        RowError: someone speaks out of turn, or the assistant not at all.
+    """
     if messages and messages[0].role != "system" and _says(row.get("system")):
         messages = [Message("system", _text(row["system"], "system")), *messages]
     _check_turns(messages)
     return tuple(messages)
 
 
-def _from_pair(row: dict[str, object], question: str, answer: str) -> list[Message]:
-    asked = _text(row[question], question)
-    if _says(row.get("input")) and question == "instruction":
+def _asked(row: dict[str, object], key: str) -> Message:
+    asked = _text(row[key], key)
+    if _says(row.get("input")) and key == "instruction":
         asked = f"{asked}\n{_text(row['input'], 'input')}"
-    if row.get(answer) is None:
-        raise RowError(f"no response: {answer!r} is missing", "no-response")
-    said = _text(row[answer], answer, "no-response")
-    return [Message("user", asked), Message("assistant", said)]
+    return Message("user", asked)
+
+
+def _said(row: dict[str, object], key: str) -> Message:
+    if row.get(key) is None:
+        raise RowError(f"no response: {key!r} is missing", "no-response")
+    return Message("assistant", _text(row[key], key, "no-response"))
 
 
 def _from_list(turns: object, name: str, who: str, what: str) -> list[Message]:
@@ -150,7 +189,7 @@ def _from_list(turns: object, name: str, who: str, what: str) -> list[Message]:
     return messages
 
 
-def _check_turns(messages: list[Message]) -> None:
+def _check_turns(messages: Sequence[Message]) -> None:
     roles = [message.role for message in messages]
     spoken = roles[1:] if roles[:1] == ["system"] else roles
     if "assistant" not in spoken:

@@ -19,6 +19,7 @@ from typing import Any
 from lorareg.errors import InvalidFileError, NotFoundError, listed
 from lorareg.trainers.data.dialogue_encoding import ForeignLines
 from lorareg.trainers.data.dialogue_rows import Message, RowError, read_row, unambiguous
+from lorareg.trainers.data.preference_rows import is_pair, read_pair
 
 MAX_LINE = 16 << 20  # bytes; a longer line is no dialogue but a file without line ends
 SKIPPED = 1 << 20  # bytes of such a line that are read at a time
@@ -33,10 +34,18 @@ class DialogueRecord:
     Attributes:
         id: file and line, "train.jsonl:12"; the name of the record in every message and draw.
         messages: alternating, the last one the assistant's.
+        rejected: of a preference pair, the same dialogue with the answer to avoid at its end;
+            empty otherwise.
     """
 
     id: str
     messages: tuple[Message, ...]
+    rejected: tuple[Message, ...] = ()
+
+    @property
+    def said(self) -> tuple[Message, ...]:
+        """Every message of the row, each once."""
+        return (*self.messages, *self.rejected[-1:])
 
 
 @dataclass(frozen=True)
@@ -46,12 +55,12 @@ class Row:
     Attributes:
         id: file and line.
         value: the parsed object, with all its keys.
-        messages: what it says.
+        record: what it says.
     """
 
     id: str
     value: dict[str, Any]
-    messages: tuple[Message, ...]
+    record: DialogueRecord
 
 
 @dataclass(frozen=True)
@@ -137,7 +146,7 @@ def read_leniently(path: Path) -> Reading:
             if isinstance(found, Problem):
                 problems.append(found)
             else:
-                records.append(DialogueRecord(found.id, found.messages))
+                records.append(found.record)
     return Reading(tuple(records), tuple(problems))
 
 
@@ -248,11 +257,11 @@ def _doubt(encoding: str | None) -> str:
 
 
 def _row(name: str, number: int, text: str) -> Row | Problem:
-    advice = None
+    advice, place = None, f"{name}:{number}"
     try:
         # A row that is cut off ends there, not at column 1 of a line below.
         value = _JSON.decode(text.rstrip("\r\n"))
-        return Row(f"{name}:{number}", value, read_row(value))
+        return Row(place, value, _record(place, value))
     except json.JSONDecodeError as error:
         code, reason = "not-json", f"not JSON, column {error.colno}: {error.msg}"
     except RecursionError:
@@ -262,6 +271,12 @@ def _row(name: str, number: int, text: str) -> Row | Problem:
     except ValueError:  # an integer of more than 4,300 digits
         code, reason = "not-json", "not JSON anyone means: a number with thousands of digits"
     return Problem(name, number, code, reason, advice=advice)
+
+
+def _record(place: str, value: object) -> DialogueRecord:
+    if is_pair(value):
+        return DialogueRecord(place, *read_pair(value))
+    return DialogueRecord(place, read_row(value))
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -11,23 +10,32 @@ from typing import Any
 import torch
 import transformers
 
-from lorareg.errors import LoraregError, TrainingError, listed
+from lorareg.errors import TrainingError
 from lorareg.registry.base import ResolvedBase
 from lorareg.registry.manifest import Lora
+from lorareg.registry.text_training import Preferences, TextTraining
+from lorareg.trainers import packing, quantized, replies, token_rows
 from lorareg.trainers.chat import Chat, TokenRow
-from lorareg.trainers.data.dialogue_rows import Message
 from lorareg.trainers.data.dialogues import DialogueRecord
 from lorareg.trainers.language_model import dequantized_home, load_model, load_tokenizer
 from lorareg.trainers.linear_targets import choose, linear_modules
+from lorareg.trainers.packing import Packing
+from lorareg.trainers.preferences import Pairs
 from lorareg.trainers.randomness import Draws
+from lorareg.trainers.rehearsal import Pass
 from lorareg.trainers.response_loss import (
+    Batch,
     Logits,
     collate,
     fastest_right_way,
     from_all_positions,
+    from_kept_positions,
     sequence_losses,
 )
 from lorareg.trainers.tasks.base import Runtime, Sample
+from lorareg.trainers.token_rows import TokenRows
+
+Stage = Callable[[str, int, int], None]
 
 
 class TextTask:
@@ -37,32 +45,57 @@ class TextTask:
     with nothing to learn within ``max_length`` is an error then, not a NaN later.
 
     Attributes:
-        max_length: tokens of a sequence that are kept, from its beginning.
+        settings: of the manifest.
         max_new_tokens: the most a sample says.
     """
 
-    unit = "token"
     validation_rounds = 1  # nothing is drawn, so one look is enough
 
     def __init__(
         self,
         base: ResolvedBase,
         records: Sequence[DialogueRecord],
-        max_length: int,
+        settings: TextTraining,
         max_new_tokens: int = 64,
+        stage: Stage = lambda what, done, total: None,
     ) -> None:
-        """Remember the dialogues; nothing is loaded yet."""
-        self.ids = tuple(record.id for record in records)
-        self.max_length = max_length
+        """Remember the dialogues; nothing is loaded yet.
+
+        Args:
+            base: a language model.
+            records: to learn; none only to generate.
+            settings: of the manifest.
+            max_new_tokens: the most a sample says.
+            stage: told what is done before training, how much of it, and of how much.
+
+        Raises:
+            TrainingError: preference pairs without ``train.dpo``, or the reverse.
+        """
+        token_rows.check_pairs(records, settings)
+        self.settings = settings
         self.max_new_tokens = max_new_tokens
         self._base = base
         self._tokenizer_home = base
         self._records = tuple(records)
+        self._stage = stage
         self._model: Any = None
         self._device = "cpu"
         self._logits: Logits = from_all_positions
+        self._packing: Packing | None = None
+        self._pairs: Pairs | None = None
         self._linear: list[str] = []
         self._head: str | None = None
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Names of the records that are learned; longer ones may be left out."""
+        left_out = self._tokens.left_out if self.settings.overlong == "drop" else ()
+        return tuple(record.id for record in self._records if record.id not in left_out)
+
+    @property
+    def unit(self) -> str:
+        """What ``weight`` counts."""
+        return "pair" if self.settings.dpo else "token"
 
     @property
     def template_digest(self) -> str:
@@ -74,36 +107,40 @@ class TextTask:
         """Where the chat template is from: "tokenizer" or "lorareg/plain-v1", for the lock."""
         return self._chat.template_source
 
-    @property
-    def cut(self) -> list[str]:
-        """Records of which ``max_length`` left only the beginning."""
-        return [record for record, rows in self._rows.items() if any(row.cut for row in rows)]
-
     def describe(self) -> list[str]:
-        """How many dialogues, and how much of them is learned."""
-        terms = sorted(self.weight(record) for record in self.ids)
-        return [f"{len(terms)} dialogues, {sum(terms)} tokens of responses to learn"]
+        """How much is learned and what of it is cut; whether the model learns to stop."""
+        if self._records and self._chat.end_of_turn is None:
+            return [
+                *self._tokens.describe(),
+                "the chat template ends an answer with no token of its own: the model is not "
+                "taught where to stop",
+            ]
+        return self._tokens.describe()
 
     def load(self, runtime: Runtime) -> Mapping[str, torch.nn.Module]:
-        """Return the frozen language model; the dialogues are checked before it is read."""
+        """Return the frozen language model; the dialogues are checked before it is read.
+
+        Where pairs are learned, the model as it is here, the base alone, is asked about every
+        answer: that is the reference, whatever adapter training starts from.
+        """
+        quantized.refuse(self._base, runtime.device, self.settings.quantization)
         if self._base.layout == "gguf" and (home := dequantized_home(self._base, runtime)).is_dir():
             # a saved tokenizer loads ten times faster than one in a GGUF
             self._tokenizer_home = replace(self._base, layout="transformers", path=home)
-        longest = max((len(row.ids) for rows in self._rows.values() for row in rows), default=0)
-        model = load_model(self._base, runtime, self._chat.tokenizer, longest)
-        context = getattr(model.config, "max_position_embeddings", None) or longest
-        if longest > context:
-            raise TrainingError(
-                f"a dialogue has {longest} tokens, base {self._base.model} reads {context}",
-                why=f"train.max_length is {self.max_length}",
-                fix=f"set train.max_length to {context} or less in the manifest",
-            )
+        longest = self._tokens.longest
+        tokenizer = self._chat.tokenizer
+        model = load_model(self._base, runtime, tokenizer, longest, self.settings.quantization)
+        self._check_context(model, longest)
         self._model, self._device = model, runtime.device
         self._linear = linear_modules(model)
         head = model.get_output_embeddings()
         self._head = next((name for name, part in model.named_modules() if part is head), None)
         self._logits = fastest_right_way(model, runtime.device)
-        self._plain_generation()
+        replies.without_habits(model, self._chat, self._pad_id)
+        if self.settings.dpo:
+            self._pairs = self._ask_the_base(runtime, self.settings.dpo)
+        if self.settings.packing:
+            self._packing = packing.choose(model, runtime, self.settings.max_length)
         return {"": model}
 
     def targets(self, lora: Lora) -> list[str]:
@@ -115,20 +152,36 @@ class TextTask:
         return ""
 
     def weight(self, record: str) -> int:
-        """How many tokens of the record's responses are learned."""
-        return sum(len(row.learned) for row in self._rows[record])
+        """How many tokens of the record's responses are learned; a pair counts 1."""
+        return 1 if self.settings.dpo else self._tokens.learned(record)
 
     def losses(
         self, records: Sequence[str], draws: Draws, fixed_round: int | None = None
     ) -> torch.Tensor:
         """Summed negative log-likelihood (nats) of each record's responses, (len(records),).
 
-        Nothing is drawn here. In validation dropout, if the adapters have any, is off.
+        Of preference pairs the loss of each, see ``preferences.pair_losses``. Nothing is drawn
+        here. In validation dropout, if the adapters have any, is off.
         """
         if fixed_round is not None:
-            with _in_eval_mode(self._model):
+            with replies.in_eval_mode(self._model):
                 return self._losses(records)
         return self._losses(records)
+
+    def rehearsal(self, count: int) -> Pass:
+        """A forward pass of the longest records, on a copy of the model."""
+        tokens = self._tokens.rows
+        longest = sorted(self.ids, key=lambda record: sum(len(x.ids) for x in tokens[record]))
+        batch = self._batch([row for record in longest[-count:] for row in tokens[record]])
+        # where a row begins and which positions are kept depends on values: a rehearsal has none
+        batch = replace(batch, places=None)
+        some = self._logits is from_kept_positions
+        logits = from_all_positions if some else self._logits
+        return lambda models: sequence_losses(models[""], logits, batch).sum()
+
+    def measured(self) -> dict[str, float]:
+        """Of preference pairs how many are told apart, and by how much."""
+        return self._pairs.measured() if self._pairs else {}
 
     def sample(
         self, prompts: Sequence[str], seed: int, temperature: float | None = None
@@ -140,10 +193,13 @@ class TextTask:
             seed: fixes the draws if there is a temperature; else it changes nothing.
             temperature: None for the likeliest token at every step; above 0 to draw tokens.
         """
-        with _in_eval_mode(self._model), torch.no_grad():
+        how: dict[str, Any] = {"max_new_tokens": self.max_new_tokens, "do_sample": False}
+        if temperature is not None:
+            how |= {"do_sample": True, "temperature": temperature, "top_k": 0}
+        with replies.in_eval_mode(self._model), torch.no_grad():
             return [
-                Sample(prompt, seed, self._reply(prompt, Draws(seed), temperature))
-                for prompt in prompts
+                Sample(p, seed, replies.reply(self._model, self._chat, p, Draws(seed), how))
+                for p in prompts
             ]
 
     @cached_property
@@ -151,32 +207,8 @@ class TextTask:
         return Chat(load_tokenizer(self._tokenizer_home))
 
     @cached_property
-    def _rows(self) -> dict[str, list[TokenRow]]:
-        """Every record's sequences.
-
-        Raises:
-            TrainingError: names all records that the template refuses or that teach nothing.
-        """
-        rows: dict[str, list[TokenRow]] = {}
-        problems = []
-        for record in self._records:
-            try:
-                found = self._chat.rows(record.messages, self.max_length)
-            except LoraregError as error:
-                problems.append(f"{record.id}: {error.what}")
-                continue
-            rows[record.id] = [row for row in found if row.learned]
-            if not rows[record.id]:
-                problems.append(
-                    f"{record.id}: no token of a response is within max_length {self.max_length}"
-                )
-        if problems:
-            raise TrainingError(
-                f"{len(problems)} of {len(self._records)} dialogues cannot be learned",
-                why="\n" + listed(problems),
-                fix="raise train.max_length, or shorten or delete these rows",
-            )
-        return rows
+    def _tokens(self) -> TokenRows:
+        return token_rows.tokenize(self._chat, self._records, self.settings)
 
     @property
     def _pad_id(self) -> int:
@@ -184,54 +216,40 @@ class TextTask:
         return int(tokenizer.pad_token_id or tokenizer.eos_token_id or 0)
 
     def _losses(self, records: Sequence[str]) -> torch.Tensor:
-        rows = [self._rows[record] for record in records]
-        batch = collate([row for own in rows for row in own], self._pad_id, self._device)
-        sequences = sequence_losses(self._model, self._logits, batch)
+        own = [self._tokens.rows[record] for record in records]
+        rows = [row for found in own for row in found]
+        losses = sequence_losses(self._model, self._logits, self._batch(rows))
+        if self._pairs:
+            return self._pairs.losses(losses, rows)
         return torch.stack(
-            [own.sum() for own in torch.split(sequences, [len(own) for own in rows])]
+            [part.sum() for part in torch.split(losses, [len(found) for found in own])]
         )
 
-    def _plain_generation(self) -> None:
-        """Drop the base's own habits (temperature, penalties); keep its stop tokens."""
-        eos = self._model.generation_config.eos_token_id
-        stops = {*self._chat.stop_ids, *([eos] if isinstance(eos, int) else eos or [])}
-        self._model.generation_config = transformers.GenerationConfig(
-            eos_token_id=sorted(stops) or None, pad_token_id=self._pad_id
-        )
+    def _batch(self, rows: Sequence[TokenRow]) -> Batch:
+        if self._packing:
+            return self._packing.collate(rows, self._pad_id, self._device)
+        return collate(rows, self._pad_id, self._device)
 
-    def _reply(self, prompt: str, draws: Draws, temperature: float | None) -> str:
-        ids = torch.tensor([self._chat.prompt_ids([Message("user", prompt)])], device=self._device)
-        how: dict[str, Any] = {"do_sample": False}
-        if temperature is not None:
-            how = {"do_sample": True, "temperature": temperature, "top_k": 0}
-        with _own_random_stream(draws.key("reply", prompt), self._device):
-            said = self._model.generate(
-                input_ids=ids,
-                attention_mask=torch.ones_like(ids),
-                max_new_tokens=self.max_new_tokens,
-                use_cache=True,
-                **how,
+    def _ask_the_base(self, runtime: Runtime, settings: Preferences) -> Pairs:
+        libraries = f"torch {torch.__version__}, transformers {transformers.__version__}"
+        how = f"{runtime.device} {runtime.dtype} {self.settings.quantization}, {libraries}"
+        identity = f"{self._base.digest} {self.template_digest} {how}"
+        kind, dtype = torch.device(runtime.device).type, getattr(torch, runtime.dtype)
+
+        def loss(row: TokenRow) -> torch.Tensor:
+            with torch.autocast(kind, dtype=dtype, enabled=dtype is not torch.float32):
+                return sequence_losses(self._model, self._logits, self._batch([row]))
+
+        pairs = Pairs(runtime.cache / "reference-losses", identity, settings)
+        rows = (row for found in self._tokens.rows.values() for row in found)
+        pairs.ask_the_base(rows, loss, self._stage)
+        return pairs
+
+    def _check_context(self, model: Any, longest: int) -> None:
+        context = getattr(model.config, "max_position_embeddings", None) or longest
+        if longest > context:
+            raise TrainingError(
+                f"a dialogue has {longest} tokens, base {self._base.model} reads {context}",
+                why=f"train.max_length is {self.settings.max_length}",
+                fix=f"set train.max_length to {context} or less in the manifest",
             )
-        text = self._chat.tokenizer.decode(said[0, ids.shape[1] :], skip_special_tokens=True)
-        return str(text).strip()
-
-
-@contextmanager
-def _in_eval_mode(model: torch.nn.Module) -> Iterator[None]:
-    """Dropout off; afterwards exactly those modules that were training train again."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
-
-
-@contextmanager
-def _own_random_stream(seed: int, device: str) -> Iterator[None]:
-    """Draws of ``generate`` depend on ``seed`` alone and leave torch's own stream where it was."""
-    devices = [torch.device(device)] if device.startswith("cuda") else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield

@@ -16,10 +16,10 @@ from typing import Any
 from lorareg.trainers.data.redact import personal
 from lorareg.trainers.data.redact.pseudonyms import Piece, redact
 
-# Keys of the four shapes: what they hold is a text of its own.
+# Keys of dialogues and of preference pairs: what they hold is a text of its own.
 PLAIN_KEYS = frozenset(
     ("instruction", "input", "output", "prompt", "completion", "messages", "conversations")
-    + ("role", "content", "from", "value", "system", "history")
+    + ("role", "content", "from", "value", "system", "history", "question", "chosen", "rejected")
 )
 SPEAKER_KEYS = frozenset(("role", "from"))
 LONGEST_LEAD = 60  # characters of a key that can be a label
