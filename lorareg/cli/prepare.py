@@ -103,7 +103,7 @@ def _source(target: Target) -> Source:
         target.path,
         known.captions if known else None,
         known.vocabulary if known else None,
-        known.skip if known else (),
+        target.manifest.left_alone if target.manifest else (),
         target.workspace.digests if target.workspace else DigestCache(None),
     )
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import torch
 
+from lorareg.errors import InterruptedTrainingError
+from lorareg.registry import digest
+from lorareg.registry.digest import DigestCache
 from lorareg.trainers import cache
 from lorareg.trainers.cache import TensorCache, key
 
@@ -109,7 +113,8 @@ def test_a_shard_with_a_flipped_bit_is_dropped_and_computed_again(
 ) -> None:
     TensorCache(tmp_path, FIELDS).fill(["a", "bb"], value)
     (shard,) = shards(tmp_path)
-    data = bytearray(shard.read_bytes())
+    whole = shard.read_bytes()
+    data = bytearray(whole)
     data[place] ^= 1
     shard.write_bytes(data)
     compute = Counting()
@@ -118,8 +123,44 @@ def test_a_shard_with_a_flipped_bit_is_dropped_and_computed_again(
     again.fill(["a", "bb"], compute)
 
     assert compute.asked == ["a", "bb"]
-    assert shard not in shards(tmp_path)
+    assert [path.read_bytes() for path in shards(tmp_path)] == [whole]
     assert torch.equal(again.get(["bb"])[0]["mean"], torch.full((2, 3), 2.0))
+
+
+def test_a_shard_is_hashed_once_and_again_when_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(digest, "RACY_SECONDS", -1.0)  # all files count as changed long ago
+    memory, folder = tmp_path / "digests.sqlite", tmp_path / "values"
+    TensorCache(folder, FIELDS).fill(["a"], value)
+    (shard,) = shards(folder)
+    warm, changed = Counting(), Counting()
+
+    TensorCache(folder, FIELDS, DigestCache(memory)).fill(["a"], warm)
+    remembered = known(memory)
+    TensorCache(folder, FIELDS, DigestCache(memory)).fill(["a"], warm)
+    remembered_still = known(memory)
+    shard.write_bytes(shard.read_bytes()[:-1] + b"!")
+    TensorCache(folder, FIELDS, DigestCache(memory)).fill(["a"], changed)
+
+    assert remembered == remembered_still == [f"sha256:{shard.stem}"]
+    assert (warm.asked, changed.asked) == ([], ["a"])
+
+
+def test_what_advance_raises_ends_the_work_and_keeps_what_was_done(tmp_path: Path) -> None:
+    def stop(done: int, total: int) -> None:
+        if done == 2:
+            raise InterruptedTrainingError("stopped")
+
+    with pytest.raises(InterruptedTrainingError):
+        TensorCache(tmp_path, FIELDS).fill(["a", "bb", "ccc"], value, stop)
+
+    assert TensorCache(tmp_path, FIELDS).missing(["a", "bb", "ccc"]) == ["ccc"]
+
+
+def known(memory: Path) -> list[str]:
+    with sqlite3.connect(memory) as database:
+        return [row[0] for row in database.execute("select digest from seen")]
 
 
 def test_a_shard_that_was_cut_short_is_dropped_and_the_others_are_kept(tmp_path: Path) -> None:

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from lorareg.registry import dataset
 from lorareg.registry.base import ResolvedBase
+from lorareg.registry.text_training import TextTraining
 from lorareg.trainers.data.check import languages, lengths, text_data, turns
 from lorareg.trainers.data.check.findings import Finding
+from lorareg.trainers.data.check.lengths import Limit
 from lorareg.trainers.data.check.resemblance import Resemblance, similarity
 from lorareg.trainers.data.check.rows import Checked, check
 from lorareg.trainers.data.check.run import Place
@@ -40,7 +42,7 @@ def checked(tmp_path: Path, *rows: object, held_out: Collection[str] = ()) -> Ch
     path = tmp_path / "train.jsonl"
     lines = [row if isinstance(row, str) else json.dumps(row, ensure_ascii=False) for row in rows]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return check(path, encode=None, max_length=64, held_out=lambda ids: held_out, stage=quiet)
+    return check(path, encode=None, limit=Limit(64), held_out=lambda ids: held_out, stage=quiet)
 
 
 def brief(findings: Sequence[Finding]) -> list[tuple[str, str, tuple[str, ...]]]:
@@ -119,7 +121,7 @@ def test_the_folder_one_stands_in_can_be_checked(
     monkeypatch.chdir(folder)
 
     (found,) = check(
-        Path(), encode=None, max_length=64, held_out=none_held_out, stage=quiet
+        Path(), encode=None, limit=Limit(64), held_out=none_held_out, stage=quiet
     ).findings
 
     assert found.fix == f"lorareg data redact '{folder}' --out '{tmp_path / 'my talk-redacted'}'"
@@ -132,7 +134,7 @@ def test_the_sample_dialogues_give_no_false_alarm(folder: str) -> None:
         pytest.skip("needs the sample data: lorareg pull")
 
     found = check(
-        path, encode=None, max_length=64, held_out=lambda ids: set(ids[::10]), stage=quiet
+        path, encode=None, limit=Limit(64), held_out=lambda ids: set(ids[::10]), stage=quiet
     )
 
     assert len(found.records) == 100
@@ -147,7 +149,9 @@ def test_a_file_in_gbk_comes_with_the_command_that_mends_it(tmp_path: Path) -> N
     path = tmp_path / "对话 1.jsonl"
     path.write_bytes(json.dumps(pair("你好吗？", "我很好。"), ensure_ascii=False).encode("gbk"))
 
-    (found,) = check(path, encode=None, max_length=64, held_out=none_held_out, stage=quiet).findings
+    (found,) = check(
+        path, encode=None, limit=Limit(64), held_out=none_held_out, stage=quiet
+    ).findings
 
     assert found.code == "not-utf8"
     new = tmp_path / "对话 1.utf8.jsonl"
@@ -174,7 +178,7 @@ def test_the_split_is_not_asked_for_while_rows_are_to_be_mended(tmp_path: Path) 
     def refuse(ids: Sequence[str]) -> Collection[str]:
         raise AssertionError("the split of a broken dataset means nothing")
 
-    found = check(path, encode=None, max_length=64, held_out=refuse, stage=quiet)
+    found = check(path, encode=None, limit=Limit(64), held_out=refuse, stage=quiet)
 
     assert [finding.code for finding in found.findings] == ["not-json"]
 
@@ -379,12 +383,12 @@ def test_dialogues_are_counted_in_tokens_as_training_sees_them(
     from lorareg.trainers.tasks.text import TextTask
 
     chat = lengths.chat(pico_llama, tmp_path)
-    longest = max(lengths.measure(dialogues, chat.rows, 10_000, quiet).tokens.values())
+    longest = max(lengths.measure(dialogues, chat.sequences, Limit(10_000), quiet).tokens.values())
 
-    measured = lengths.measure(dialogues, chat.rows, longest - 1, quiet)
+    measured = lengths.measure(dialogues, chat.sequences, Limit(longest - 1), quiet)
 
-    cut = TextTask(pico_llama, dialogues, longest - 1).cut
-    assert [f.files[0] for f in measured.findings] == cut
+    cut = TextTask(pico_llama, dialogues, TextTraining(max_length=longest - 1))._tokens.cut
+    assert tuple(f.files[0] for f in measured.findings) == cut
     assert measured.findings[0].code == "truncated"
     assert f"max_length {longest - 1} keeps the first" in measured.findings[0].why
 
@@ -394,7 +398,9 @@ def test_a_dialogue_whose_responses_are_cut_off_whole_is_an_error(
 ) -> None:
     long = record(7, "x " * 300, "Arr!")
 
-    (found,) = lengths.measure([long], lengths.chat(pico_llama, tmp_path).rows, 32, quiet).findings
+    (found,) = lengths.measure(
+        [long], lengths.chat(pico_llama, tmp_path).sequences, Limit(32), quiet
+    ).findings
 
     assert (found.code, found.severity) == ("truncated-to-nothing", "error")
     assert "no token of a response is within max_length 32" in found.why
@@ -407,8 +413,8 @@ def test_a_response_counts_from_its_first_token_within_max_length(
     talk = record(1, "Who are you?", "A captain, and a good one.")
     first = chat.rows(talk.messages, 1000)[0].learned[0]
 
-    (nothing,) = lengths.measure([talk], chat.rows, first, quiet).findings
-    (one,) = lengths.measure([talk], chat.rows, first + 1, quiet).findings
+    (nothing,) = lengths.measure([talk], chat.sequences, Limit(first), quiet).findings
+    (one,) = lengths.measure([talk], chat.sequences, Limit(first + 1), quiet).findings
 
     assert (nothing.code, one.code) == ("truncated-to-nothing", "truncated")
 
@@ -419,6 +425,8 @@ def test_a_text_that_holds_a_control_token_is_refused_by_the_template(
     chat = lengths.chat(pico_llama, tmp_path)
     mark = chat.tokenizer.eos_token
 
-    (found,) = lengths.measure([record(1, f"Hi {mark}", "Arr!")], chat.rows, 64, quiet).findings
+    (found,) = lengths.measure(
+        [record(1, f"Hi {mark}", "Arr!")], chat.sequences, Limit(64), quiet
+    ).findings
 
     assert (found.code, found.severity) == ("refused-by-template", "error")

@@ -10,7 +10,7 @@ import torch
 
 from lorareg.registry.header import read_header
 from lorareg.registry.training import Validation
-from lorareg.trainers.checkpoints import KEEP, Cursor, latest, save
+from lorareg.trainers.checkpoints import Cursor, latest, save
 
 BUNDLE = {
     "adapter": {"a/b.down": torch.arange(6.0).reshape(2, 3), "a/b.up": torch.zeros(3, 2)},
@@ -36,7 +36,7 @@ def flip(path: Path, place: int) -> None:
 def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     cursor = Cursor(step=7, best_loss=0.1 + 0.2, best_step=5, base_loss=1.0, train_loss=1e-9)
 
-    save(tmp_path, cursor, BUNDLE)
+    save(tmp_path, cursor, BUNDLE, keep=2)
     found = latest(tmp_path)
 
     assert found is not None
@@ -53,15 +53,15 @@ def test_without_a_checkpoint_there_is_nothing_to_resume(tmp_path: Path) -> None
 
 def test_only_the_last_ones_are_kept(tmp_path: Path) -> None:
     for step in (5, 10, 15, 20):
-        save(tmp_path, Cursor(step=step), BUNDLE)
+        save(tmp_path, Cursor(step=step), BUNDLE, keep=2)
 
-    assert steps(tmp_path) == [15, 20][-KEEP:]
+    assert steps(tmp_path) == [15, 20]
 
 
 @pytest.mark.parametrize("place", [2, 40, -1], ids=["length", "header", "values"])
 def test_a_checkpoint_with_a_flipped_bit_is_passed_over(tmp_path: Path, place: int) -> None:
-    save(tmp_path, Cursor(step=5), BUNDLE)
-    save(tmp_path, Cursor(step=10), BUNDLE)
+    save(tmp_path, Cursor(step=5), BUNDLE, keep=2)
+    save(tmp_path, Cursor(step=10), BUNDLE, keep=2)
     flip(file(tmp_path, 10), place)
 
     found = latest(tmp_path)
@@ -71,7 +71,7 @@ def test_a_checkpoint_with_a_flipped_bit_is_passed_over(tmp_path: Path, place: i
 
 
 def test_a_flipped_bit_of_the_cursor_is_noticed(tmp_path: Path) -> None:
-    save(tmp_path, Cursor(step=5, best_loss=0.25), BUNDLE)
+    save(tmp_path, Cursor(step=5, best_loss=0.25), BUNDLE, keep=2)
     path = file(tmp_path, 5)
     path.write_bytes(path.read_bytes().replace(b"0.25", b"0.24"))
 
@@ -80,7 +80,7 @@ def test_a_flipped_bit_of_the_cursor_is_noticed(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:
-    save(tmp_path, Cursor(step=5), BUNDLE)
+    save(tmp_path, Cursor(step=5), BUNDLE, keep=2)
     file(tmp_path, 5).write_bytes(file(tmp_path, 5).read_bytes()[:-8])
 
     assert latest(tmp_path) is None
@@ -88,16 +88,16 @@ def test_a_checkpoint_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:
 
 def test_a_damaged_checkpoint_does_not_push_out_a_whole_one(tmp_path: Path) -> None:
     for step in (10, 20):
-        save(tmp_path, Cursor(step=step), BUNDLE)
+        save(tmp_path, Cursor(step=step), BUNDLE, keep=2)
     flip(file(tmp_path, 20), -1)
 
-    save(tmp_path, Cursor(step=15), BUNDLE)
+    save(tmp_path, Cursor(step=15), BUNDLE, keep=2)
 
     assert steps(tmp_path) == [10, 15]
 
 
 def test_a_half_written_checkpoint_is_not_seen(tmp_path: Path) -> None:
-    save(tmp_path, Cursor(step=5), BUNDLE)
+    save(tmp_path, Cursor(step=5), BUNDLE, keep=2)
     (tmp_path / ".step-00000010.safetensors.abcd.tmp").write_bytes(b"half")
 
     found = latest(tmp_path)

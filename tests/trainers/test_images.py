@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from lorareg.errors import InvalidFileError
-from lorareg.trainers.data.images import load_image, square
+from lorareg.trainers.data.images import load_image
 
 
 def quarters() -> Image.Image:
@@ -228,31 +228,3 @@ def test_random_damage_is_refused_or_survived_but_never_a_crash(tmp_path: Path) 
             path.write_bytes(data.tobytes())
             with suppress(InvalidFileError):
                 assert load_image(path).mode == "RGB"
-
-
-@pytest.mark.parametrize(
-    ("size", "side", "shrunk", "corner"),
-    [
-        ((64, 64), 32, (32, 32), (0, 0)),
-        ((128, 64), 32, (64, 32), (0, 16)),
-        ((64, 128), 32, (32, 64), (16, 0)),
-        ((101, 67), 64, (96, 64), (0, 16)),
-        ((1000, 33), 32, (970, 32), (0, 469)),
-        ((32, 32), 32, (32, 32), (0, 0)),
-    ],
-)
-def test_a_square_is_the_middle_of_the_shrunk_picture(
-    size: tuple[int, int], side: int, shrunk: tuple[int, int], corner: tuple[int, int]
-) -> None:
-    x, y = np.meshgrid(np.linspace(0, 255, size[0]), np.linspace(0, 255, size[1]))
-    image = Image.fromarray(np.stack([x, y, 0 * x], axis=-1).astype(np.uint8))
-
-    cut, (top, left) = square(image, side)
-
-    assert cut.size == (side, side)
-    assert (top, left) == corner
-    assert (shrunk[0] - side) // 2 == left
-    assert (shrunk[1] - side) // 2 == top
-    red, green, _ = np.asarray(cut).astype(float).mean(axis=(0, 1))
-    assert red == pytest.approx(127, abs=3)
-    assert green == pytest.approx(127, abs=3)

@@ -1,4 +1,4 @@
-"""Pictures of a dataset: found with their captions, decoded as people see them, cut to size.
+"""Pictures of a dataset: found with their captions, decoded as people see them.
 
 The folder is read and never written to.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from lorareg.errors import InvalidFileError, NotFoundError, listed
-from lorareg.registry.dataset import is_image
+from lorareg.registry.dataset import is_image, kept
 from lorareg.trainers.data.caption_files import on_disk, read_captions
 from lorareg.trainers.data.unread import kind
 
@@ -30,6 +30,15 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+LYING = range(5, 9)  # EXIF orientations that swap width and height
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """A picture's mask in a file of its own; ``sha256`` names what was made of it in the cache."""
+
+    path: Path
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -39,12 +48,14 @@ class ImageRecord:
     Attributes:
         id: path within the dataset, POSIX.
         sha256: digest of the file, which names its latents in the cache.
+        mask: of a dataset with a folder of masks.
     """
 
     id: str
     path: Path
     caption: str
     sha256: str
+    mask: MaskFile | None = None
 
 
 def read_records(
@@ -56,13 +67,13 @@ def read_records(
         folder: of the dataset.
         files: its listing, name -> digest.
         captions: name of the caption file, "txt", or None to take what is there.
-        skip: names of quarantined pictures.
+        skip: names of quarantined pictures, and folders ("masks/") that hold something else.
 
     Raises:
         NotFoundError: no picture, or no captions at all.
         InvalidFileError: lists every picture without a caption and every caption without one.
     """
-    images = [n for n in sorted(files) if is_image(n) and n not in skip]
+    images = kept([name for name in sorted(files) if is_image(name)], skip)
     if not images:
         raise NotFoundError(
             f"dataset {folder.name}/ has no picture",
@@ -131,19 +142,6 @@ def orientation(image: Image.Image) -> int:
     """EXIF's number for how a picture lies, 1 is upright; what is no number counts as 1."""
     value = image.getexif().get(ExifTags.Base.Orientation, 1)
     return value if isinstance(value, int) else 1
-
-
-def square(image: Image.Image, side: int) -> tuple[Image.Image, tuple[int, int]]:
-    """Shrink the shorter side to ``side`` pixels and cut out the centre.
-
-    Returns:
-        The square, and (top, left) of the cut in the shrunk picture, for SDXL's conditioning.
-    """
-    scale = side / min(image.size)
-    width, height = (max(side, round(length * scale)) for length in image.size)
-    shrunk = image.resize((width, height), Image.Resampling.LANCZOS)
-    left, top = (width - side) // 2, (height - side) // 2
-    return shrunk.crop((left, top, left + side, top + side)), (top, left)
 
 
 def _why(path: Path, error: Exception) -> str:

@@ -8,15 +8,20 @@ from pathlib import Path
 from lorareg.registry.dataset import Listing
 from lorareg.registry.digest import of_bytes, of_json
 from lorareg.registry.manifest import ImageManifest, TextManifest
-from lorareg.trainers.data import dialogues, images
+from lorareg.trainers.data import dialogues, images, masks
 from lorareg.trainers.data.dialogues import DialogueRecord
 from lorareg.trainers.data.images import ImageRecord
 
 
 def read_pictures(folder: Path, manifest: ImageManifest, listing: Listing) -> list[ImageRecord]:
-    """Pictures and captions of an image dataset, as its manifest says."""
-    chosen = manifest.dataset
-    return images.read_records(folder, listing.files, chosen.captions, chosen.skip)
+    """Pictures, captions and masks of an image dataset, as its manifest says."""
+    found = images.read_records(
+        folder, listing.files, manifest.dataset.captions, manifest.left_alone
+    )
+    masked = manifest.train.masked_loss
+    if masked and masked.folder:
+        return masks.attach(found, folder, listing.files, masked.folder)
+    return found
 
 
 def record_digests(
@@ -34,8 +39,12 @@ def of_pictures(records: Sequence[ImageRecord]) -> dict[str, str]:
 
 
 def of_dialogues(records: Sequence[DialogueRecord]) -> dict[str, str]:
-    """Row -> digest of its turns."""
-    return {
-        record.id: of_json([[turn.role, turn.content] for turn in record.messages])
-        for record in records
-    }
+    """Row -> digest of its turns; of a preference pair, of the turns of both dialogues."""
+    return {record.id: of_json(_turns(record)) for record in records}
+
+
+def _turns(record: DialogueRecord) -> object:
+    messages, rejected = (
+        [[turn.role, turn.content] for turn in side] for side in (record.messages, record.rejected)
+    )
+    return {"chosen": messages, "rejected": rejected} if rejected else messages

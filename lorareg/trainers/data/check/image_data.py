@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lorareg.errors import LoraregError
-from lorareg.registry.dataset import Listing
+from lorareg.registry.dataset import Listing, kept
 from lorareg.trainers.data.caption_files import on_disk
 from lorareg.trainers.data.check import captions, pictures, probes, statistics
 from lorareg.trainers.data.check.findings import Finding
@@ -20,7 +20,7 @@ MISNAMED = ("vocabulary.yml", "vocabulary.yaml.txt")
 
 def check(place: Place, listing: Listing, wishes: Wishes, stage: Stage) -> Report:
     """Every finding on pictures and captions, the use of the vocabulary, and statistics."""
-    names = [name for name in listing.images if name not in wishes.skip]
+    names = kept(listing.images, wishes.skip)
     facts, broken = probes.probe_all(
         {name: on_disk(place.path, name) for name in names},
         listing.files,

@@ -11,22 +11,34 @@ from typing import TYPE_CHECKING
 from lorareg.errors import LoraregError
 from lorareg.registry.base import ResolvedBase
 from lorareg.trainers.data.check.findings import Finding
-from lorareg.trainers.data.dialogue_rows import Message
 from lorareg.trainers.data.dialogues import DialogueRecord
 
 if TYPE_CHECKING:
     from lorareg.trainers.chat import Chat, TokenRow
 
-Encode = Callable[[Sequence[Message], int], "list[TokenRow]"]
+Encode = Callable[[DialogueRecord, int], "list[TokenRow]"]
 Stage = Callable[[str, int, int], None]
 DTYPES = ("float32", "bfloat16", "float16")  # in which a GGUF may have been unpacked
 
 
+@dataclass(frozen=True)
+class Limit:
+    """How long a sequence may be, and what becomes of longer ones: "cut", "drop" or "error"."""
+
+    max_length: int
+    overlong: str = "cut"
+
+
 @dataclass
 class Measured:
-    """Tokens of each record's longest sequence, before any is cut off; and what is wrong."""
+    """Tokens of each record's longest sequence, before any is cut off; and what is wrong.
+
+    Attributes:
+        left_out: records that training drops.
+    """
 
     tokens: dict[str, int] = field(default_factory=dict)
+    left_out: set[str] = field(default_factory=set)
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -54,14 +66,14 @@ def chat(base: ResolvedBase, cache: Path) -> Chat:
 
 
 def measure(
-    records: Sequence[DialogueRecord], encode: Encode | None, max_length: int, stage: Stage
+    records: Sequence[DialogueRecord], encode: Encode | None, limit: Limit, stage: Stage
 ) -> Measured:
-    """Count tokens, and find the dialogues that lose some at ``max_length``.
+    """Count tokens, and find the dialogues that are longer than the limit.
 
     Args:
         records: dialogues.
-        encode: ``Chat.rows``; None counts nothing.
-        max_length: tokens of a sequence that training keeps.
+        encode: ``Chat.sequences``; None counts nothing.
+        limit: of a sequence.
         stage: told how many dialogues are done.
     """
     found = Measured()
@@ -69,34 +81,46 @@ def measure(
         return found
     for number, record in enumerate(records, start=1):
         try:
-            sequences = encode(record.messages, sys.maxsize)
+            sequences = encode(record, sys.maxsize)
         except LoraregError as error:
             fix = "take the token out of the text, or delete the row"
             found.findings.append(
                 Finding("refused-by-template", "error", (record.id,), error.what, fix)
             )
             continue
-        found.tokens[record.id] = max((len(each.ids) for each in sequences), default=0)
-        if lost := _lost(record.id, sequences, max_length):
+        longest = found.tokens[record.id] = max(len(each.ids) for each in sequences)
+        if longest > limit.max_length and limit.overlong != "cut":
+            found.findings.append(_too_long(record.id, longest, limit))
+            if limit.overlong == "drop":
+                found.left_out.add(record.id)
+        elif lost := _lost(record, sequences, limit.max_length):
             found.findings.append(lost)
         stage("counting tokens", number, len(records))
     return found
 
 
-def _lost(record: str, sequences: Sequence[TokenRow], max_length: int) -> Finding | None:
+def _too_long(record: str, longest: int, limit: Limit) -> Finding:
+    why = f"{longest} tokens, more than max_length {limit.max_length}"
+    fix = "raise train.max_length, or split it"
+    if limit.overlong == "drop":
+        return Finding("left-out", "warning", (record,), f"{why}: left out of training", fix)
+    return Finding("too-long", "error", (record,), why, fix)
+
+
+def _lost(record: DialogueRecord, sequences: Sequence[TokenRow], max_length: int) -> Finding | None:
     """What a dialogue loses; None if nothing."""
-    longest = max((len(each.ids) for each in sequences), default=0)
+    longest = max(len(each.ids) for each in sequences)
     to_learn = sum(len(each.learned) for each in sequences)
-    kept = sum(position < max_length for each in sequences for position in each.learned)
-    if not kept:
+    kept = [len(each.shortened(max_length).learned) for each in sequences]
+    if not (all(kept) if record.rejected else any(kept)):
         why = f"no token of a response is within max_length {max_length}: it has {longest} tokens"
         fix = "raise train.max_length, shorten what stands before the response, or delete the row"
-        return Finding("truncated-to-nothing", "error", (record,), why, fix)
+        return Finding("truncated-to-nothing", "error", (record.id,), why, fix)
     if longest <= max_length:
         return None
-    cut = to_learn - kept
     why = (
         f"{longest} tokens, of which max_length {max_length} keeps the first; "
-        f"{cut} of {to_learn} tokens of its responses are lost"
+        f"{to_learn - sum(kept)} of {to_learn} tokens of its responses are lost"
     )
-    return Finding("truncated", "warning", (record,), why, "raise train.max_length, or split it")
+    fix = "raise train.max_length, or split it"
+    return Finding("truncated", "warning", (record.id,), why, fix)

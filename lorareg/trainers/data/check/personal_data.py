@@ -22,7 +22,7 @@ def findings(path: Path, records: Sequence[DialogueRecord], stage: Stage) -> Ite
     out = path.with_name(f"{path.stem}-redacted{path.suffix}")
     fix = f"lorareg data redact {shlex.quote(str(path))} --out {shlex.quote(str(out))}"
     for number, record in enumerate(records, start=1):
-        kinds = sum((scan(message.content) for message in record.messages), Counter[str]())
+        kinds = sum((scan(message.content) for message in record.said), Counter[str]())
         if kinds:
             counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
             yield Finding("personal-data", "warning", (record.id,), counts, fix)

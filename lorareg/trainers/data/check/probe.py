@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from lorareg.trainers.data.check.profile import name_of
-from lorareg.trainers.data.images import as_seen, opened, orientation, turned
+from lorareg.trainers.data.images import LYING, as_seen, opened, orientation, turned
 
 PROBE = 1  # raise it when a measure changes: facts of another number are measured again
 SIDE = 256  # pixels of the shorter side at which pictures are measured, so that size matters little
@@ -28,7 +28,6 @@ ROUNDING = 2.0  # Laplacian variance of 8-bit rounding alone: 1/12 times 4 * 1 +
 FAINT = 8.0  # Laplacian variance below which there is hardly an edge to be sharp
 GPS = 0x8825  # the EXIF tag of a directory, and of that two tags:
 LATITUDE, LONGITUDE = 2, 4
-LYING = range(5, 9)  # EXIF orientations that swap width and height
 
 Floats = NDArray[np.float32]
 

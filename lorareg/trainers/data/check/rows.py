@@ -10,9 +10,10 @@ from pathlib import Path
 from lorareg.trainers.data import dialogues
 from lorareg.trainers.data.check import languages, lengths, personal_data, turns
 from lorareg.trainers.data.check.findings import Finding
-from lorareg.trainers.data.check.lengths import Encode
+from lorareg.trainers.data.check.lengths import Encode, Limit
 from lorareg.trainers.data.dialogue_rows import REWRITE
 from lorareg.trainers.data.dialogues import DialogueRecord, Problem
+from lorareg.trainers.data.preference_rows import PAIR, misfits, misfitting
 
 Stage = Callable[[str, int, int], None]
 
@@ -25,6 +26,7 @@ FIXES = {
     "unknown-shape": REWRITE,
     "no-response": "answer the question, or delete the row",
     "wrong-order": "let user and assistant speak in turn, the user first",
+    "no-preference": PAIR,
 }
 # Of the chat templates of ChatML, Llama 2 and 3, Mistral, Gemma and GPT-2.
 _CONTROL = re.compile(
@@ -59,7 +61,8 @@ def check(
     path: Path,
     *,
     encode: Encode | None,
-    max_length: int,
+    limit: Limit,
+    pairs: bool | None = None,
     held_out: Callable[[Sequence[str]], Collection[str]],
     stage: Stage,
 ) -> Checked:
@@ -68,7 +71,8 @@ def check(
     Args:
         path: the dataset.
         encode: ``Chat.rows`` of the base; None leaves out what needs tokens.
-        max_length: tokens of a sequence that training keeps.
+        limit: tokens of a sequence that training keeps, and what becomes of longer ones.
+        pairs: whether training learns from preference pairs; None if nobody knows.
         held_out: which of all records are only measured on. It is not asked while rows are to be
             mended, since the split will be another one then.
         stage: told what is being done, how much of it, and of how much.
@@ -79,11 +83,13 @@ def check(
     """
     reading = dialogues.read_leniently(path)
     records = reading.records
-    aside = () if reading.problems or not records else held_out([each.id for each in records])
-    counted = lengths.measure(records, encode, max_length, stage)
+    counted = lengths.measure(records, encode, limit, stage)
+    learned = [each.id for each in records if each.id not in counted.left_out]
+    aside = () if reading.problems or not learned else held_out(learned)
     findings = (
         *map(_of_problem, reading.problems),
         *_emptiness(path, reading),
+        *_misfits(records, pairs),
         *_odd_characters(records),
         *counted.findings,
         *_control_tokens(records, _refused(counted.findings)),
@@ -91,10 +97,12 @@ def check(
         *languages.findings(records),
         *personal_data.findings(path, records, stage),
     )
-    answers = {
-        each.id: sum(message.role == "assistant" for message in each.messages) for each in records
-    }
-    return Checked(records, counted.tokens, answers, languages.of_answers(records), findings)
+    scripts = languages.of_answers(records)
+    return Checked(records, counted.tokens, _answers(records), scripts, findings)
+
+
+def _answers(records: Sequence[DialogueRecord]) -> dict[str, int]:
+    return {each.id: sum(turn.role == "assistant" for turn in each.messages) for each in records}
 
 
 def _of_problem(problem: Problem) -> Finding:
@@ -108,9 +116,15 @@ def _emptiness(path: Path, reading: dialogues.Reading) -> Iterator[Finding]:
         yield Finding("empty", "error", (path.name,), "it has no row but blank lines", fix)
 
 
+def _misfits(records: Sequence[DialogueRecord], pairs: bool | None) -> Iterator[Finding]:
+    if pairs is not None and (rows := misfits(records, pairs=pairs)):
+        why, fix = misfitting(pairs)
+        yield Finding("preferences", "error", rows, why, fix)
+
+
 def _odd_characters(records: Sequence[DialogueRecord]) -> Iterator[Finding]:
     for record in records:
-        odd = {hit for message in record.messages for hit in _ODD.findall(message.content)}
+        odd = {hit for message in record.said for hit in _ODD.findall(message.content)}
         if odd:
             shown = ", ".join(f"U+{ord(character):04X}" for character in sorted(odd))
             why = f"holds {shown}: bytes were lost or read in the wrong encoding"
@@ -128,7 +142,7 @@ def _control_tokens(
 ) -> Iterator[Finding]:
     """Marks of common chat templates within messages, but for rows that the base refuses."""
     for record in records:
-        marks = {hit for message in record.messages for hit in _CONTROL.findall(message.content)}
+        marks = {hit for message in record.said for hit in _CONTROL.findall(message.content)}
         if marks and record.id not in refused:
             why = f"holds {', '.join(sorted(marks))}: a control token of common chat templates"
             fix = "take it out of the text: training writes those of the base itself"

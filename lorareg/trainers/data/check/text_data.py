@@ -6,7 +6,7 @@ from lorareg.errors import LoraregError
 from lorareg.registry.dataset import Listing
 from lorareg.trainers.data.check import lengths, rows, statistics
 from lorareg.trainers.data.check.findings import Finding
-from lorareg.trainers.data.check.lengths import Encode
+from lorareg.trainers.data.check.lengths import Encode, Limit
 from lorareg.trainers.data.check.place import Place, Stage
 from lorareg.trainers.data.check.report import Report
 from lorareg.trainers.data.check.wishes import Wishes
@@ -23,7 +23,8 @@ def check(place: Place, listing: Listing, wishes: Wishes, stage: Stage) -> Repor
     found = rows.check(
         place.path,
         encode=encode,
-        max_length=wishes.max_length,
+        limit=Limit(wishes.max_length, wishes.overlong),
+        pairs=wishes.pairs,
         held_out=wishes.held_out,
         stage=stage,
     )
@@ -43,7 +44,7 @@ def _encode(place: Place, wishes: Wishes) -> tuple[Encode | None, list[Finding]]
     if wishes.base is None:
         return None, [Finding("uncounted", "note", (), NO_BASE, "")]
     try:
-        return lengths.chat(wishes.base, place.cache).rows, []
+        return lengths.chat(wishes.base, place.cache).sequences, []
     except LoraregError as error:
         why = f"nothing is counted in tokens: {error.what}; {error.why}"
         return None, [Finding("uncounted", "note", (), why, error.fix)]

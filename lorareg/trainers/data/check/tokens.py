@@ -1,7 +1,7 @@
 """Captions in tokens of the base's own tokenizer, without torch, and remembered on disk.
 
 A text encoder reads a fixed number of tokens (77 for CLIP, its start and end included) and what is
-behind them is cut off without a word.
+behind them is cut off without a word. Where a base has T5 beside CLIP, T5 reads the whole caption.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from lorareg.trainers.data.check.findings import Finding
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-TOKENIZERS = ("tokenizer", "tokenizer_2")  # of Stable Diffusion; the second one of SDXL
+TOKENIZERS = ("tokenizer", "tokenizer_2", "tokenizer_3")
+# Of the bases with T5: its tokenizer, and how much the pipeline has it read.
+T5 = {"StableDiffusion3Pipeline": ("tokenizer_3", 256), "FluxPipeline": ("tokenizer_2", 512)}
 FILES = (
     "tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json",
     "special_tokens_map.json", "added_tokens.json",
@@ -84,7 +86,12 @@ class TokenCounter:
             folders = [home / part for part in TOKENIZERS if home and _has_tokenizer(home / part)]
         if home is None or not folders:
             raise _no_tokenizer(base)
-        limits = [limit for folder in folders for limit in _limits(home, folder)]
+        t5, most = T5.get(str(_config(home / "model_index.json").get("_class_name")), ("", 0))
+        if most and home / t5 in folders:
+            folders, limits = [home / t5], [most]
+        else:
+            limits = []
+        limits += [limit for folder in folders for limit in _limits(home, folder)]
         return cls(folders, min(limits, default=None), cache)
 
     def count(self, captions: Collection[str]) -> dict[str, Count]:

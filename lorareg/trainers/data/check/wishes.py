@@ -21,8 +21,11 @@ class Wishes:
     Attributes:
         resolution: pixels that the shorter side of a picture has at least.
         kind: of the adapter; a character needs more pictures than a style.
-        captions, skip, vocabulary: as in ``dataset`` of a manifest.
+        captions, vocabulary: as in ``dataset`` of a manifest.
+        skip: as ``Manifest.left_alone``.
         max_length: tokens of a dialogue that are kept.
+        overlong: what becomes of longer dialogues: "cut", "drop" or "error".
+        pairs: whether training learns from preference pairs; None without a manifest.
         training: settings that split the records; None: no split to leak across.
         base: whose tokenizer counts; None leaves out what needs one.
     """
@@ -35,6 +38,8 @@ class Wishes:
     skip: tuple[str, ...] = ()
     vocabulary: str | None = None
     max_length: int = MAX_LENGTH
+    overlong: str = "cut"
+    pairs: bool | None = None
     training: Training | None = None
     base: ResolvedBase | None = None
 
@@ -47,9 +52,11 @@ class Wishes:
             kind=manifest.kind,
             trigger=manifest.trigger,
             captions=manifest.dataset.captions,
-            skip=manifest.dataset.skip,
+            skip=manifest.left_alone,
             vocabulary=manifest.dataset.vocabulary,
             max_length=getattr(manifest.train, "max_length", MAX_LENGTH),
+            overlong=getattr(manifest.train, "overlong", "cut"),
+            pairs=_learns_from_pairs(manifest),
             training=manifest.train,
             base=base,
         )
@@ -74,6 +81,12 @@ class Wishes:
             "skip": sorted(self.skip),
             "vocabulary": self.vocabulary,
             "max_length": self.max_length,
+            "overlong": self.overlong,
+            "pairs": self.pairs,
             "split": [training.seed, training.validation.share] if training else None,
             "base": self.base.digest if self.base else None,
         }
+
+
+def _learns_from_pairs(manifest: ImageManifest | TextManifest) -> bool | None:
+    return manifest.train.dpo is not None if isinstance(manifest, TextManifest) else None

@@ -41,20 +41,21 @@ class Fit:
     scale: float
 
 
-def buckets(size: int) -> tuple[Size, ...]:
-    """Sizes of about ``size`` x ``size`` pixels, sides multiples of 64, from upright to lying.
+def buckets(size: int, step: int = STEP) -> tuple[Size, ...]:
+    """Sizes of about ``size`` x ``size`` pixels, from upright to lying.
 
     >>> buckets(128)
     ((64, 256), (64, 192), (128, 128), (192, 64), (256, 64))
 
     Args:
-        size: pixels, a multiple of 64.
+        size: pixels, a multiple of ``step``.
+        step: sides are multiples of this many pixels.
     """
     area = size * size
     found = {(size, size)}
-    for width in range(max(STEP, size // 2 // STEP * STEP), 2 * size + 1, STEP):
-        height = min(2 * size, area // width // STEP * STEP)
-        if height >= max(STEP, size // 2 // STEP * STEP):
+    for width in range(max(step, size // 2 // step * step), 2 * size + 1, step):
+        height = min(2 * size, area // width // step * step)
+        if height >= max(step, size // 2 // step * step):
             found |= {(width, height), (height, width)}
     return tuple(sorted(found, key=lambda bucket: (bucket[0] / bucket[1], bucket)))
 
@@ -72,6 +73,24 @@ def nearest(picture: Size, choice: Sequence[Size]) -> Size:
         return round(abs(ratio), 9), -bucket[0] * bucket[1]
 
     return min(choice, key=distance)
+
+
+def filled(picture: Size, step: int = STEP) -> Size | None:
+    """The bucket of a picture too small for any: its own sides, rounded down to steps.
+
+    It is the largest that the picture fills without being enlarged, but no more than four times
+    as long as wide, as the longest of ``buckets``.
+
+    >>> filled((300, 200)), filled((100, 900)), filled((60, 900))
+    ((256, 192), (64, 256), None)
+
+    Returns:
+        None if a side is shorter than a step.
+    """
+    width, height = (side // step * step for side in picture)
+    if not width or not height:
+        return None
+    return min(width, 4 * height), min(height, 4 * width)
 
 
 def fit(picture: Size, bucket: Size, focus: tuple[float, float] | None = None) -> Fit:

@@ -121,7 +121,8 @@ def _datasets(out: Path) -> Iterator[tuple[str, Path]]:
         return
     for asset in workspace.assets():
         with suppress(LoraregError):  # a recipe, or a manifest that lorareg list calls broken
-            yield str(asset), workspace.dataset(workspace.load_manifest(asset)).resolve()
+            for folder in workspace.data(workspace.load_manifest(asset)):
+                yield str(asset), folder.resolve()
 
 
 def _refuse_other_settings(before: Settings, settings: Settings, out: Path) -> None:

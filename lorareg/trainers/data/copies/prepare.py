@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lorareg.errors import NotFoundError
-from lorareg.registry.dataset import scan
+from lorareg.registry.dataset import kept, scan
 from lorareg.registry.digest import DigestCache
 from lorareg.trainers.data.caption_files import on_disk, read_captions
 from lorareg.trainers.data.copies import carry, destination
@@ -113,7 +113,7 @@ def prepare(
 
 def _dataset(source: Source) -> Dataset:
     listing = scan(source.folder, source.cache)
-    names = [name for name in listing.images if name not in source.skip]
+    names = kept(listing.images, source.skip)
     if not names:
         raise NotFoundError(
             f"dataset {source.folder.name}/ has no picture",
@@ -126,7 +126,7 @@ def _dataset(source: Source) -> Dataset:
 
 def _unread(source: Source) -> list[LeftOut]:
     """Pictures of other formats, which nobody should miss without being told."""
-    names = [name for name in unread(source.folder) if name not in source.skip]
+    names = kept(unread(source.folder), source.skip)
     return [LeftOut(source=n, reason="unread", why=f"{why_unread(n)}; {FIX}") for n in names]
 
 

@@ -114,11 +114,11 @@ class _Job:
         self.order = order
         self.folder = target.path
         self.chosen = target.manifest.dataset.captions if target.manifest else None
-        skip = target.manifest.dataset.skip if target.manifest else ()
+        skip = target.manifest.left_alone if target.manifest else ()
         if not self.folder.is_dir():
             raise _no_pictures(target.name)
         digests = target.workspace.digests if target.workspace else DigestCache(None)
-        self.names = [n for n in dataset.scan(self.folder, digests).images if n not in skip]
+        self.names = dataset.kept(dataset.scan(self.folder, digests).images, skip)
         if not self.names:
             raise _no_pictures(target.name)
         self._sweep(caption_table.destination(self.folder, self.chosen))

@@ -99,9 +99,9 @@ class Review:
             LoraregError: its manifest keeps captions where none can be written.
         """
         chosen = target.manifest.dataset if target.manifest else None
-        skip = chosen.skip if chosen else ()
+        skip = target.manifest.left_alone if target.manifest else ()
         names = [name for name in sorted(dataset.files(target.path)) if dataset.is_image(name)]
-        names = [name for name in names if name not in skip]
+        names = dataset.kept(names, skip)
         if not names or not target.path.is_dir():
             raise NotFoundError(
                 f"{target.name} has no picture to review",
