@@ -9,6 +9,7 @@ import torch
 
 from lorareg.registry.base import ResolvedBase
 from lorareg.registry.manifest import ImageManifest, Sampling, TextManifest
+from lorareg.registry.text_training import TextTraining
 from lorareg.registry.workspace import Workspace
 from lorareg.trainers import inject, runtime
 from lorareg.trainers.pipelines import DiffusionBase
@@ -40,7 +41,6 @@ class Generator:
         sampling: Sampling,
         precision: str = "auto",
     ) -> None:
-        self._side = like.train.resolution if isinstance(like, ImageManifest) else 0
         self._sampling = sampling
         self._runtime = runtime.choose(precision, workspace.cache)
         quiet_libraries()
@@ -48,6 +48,7 @@ class Generator:
         self._pipeline: Any = None
         self._replies: TextTask | None = None
         if isinstance(like, ImageManifest):
+            self._training = like.train
             self._pipeline = _pipeline(base, self._runtime)
         else:
             self._replies, self._models = _language_model(base, like, sampling, self._runtime)
@@ -78,9 +79,9 @@ class Generator:
     def _draw(self, prompts: Sequence[str], seed: int) -> list[Sample]:
         if self._replies is not None:
             return self._replies.sample(prompts, seed)
-        from lorareg.trainers.tasks.image import draw
+        from lorareg.trainers.drawing import draw
 
-        return draw(self._pipeline, prompts, seed, self._sampling, self._side)
+        return draw(self._pipeline, prompts, seed, self._sampling, self._training)
 
 
 def _pipeline(base: ResolvedBase, place: Runtime) -> Any:
@@ -93,6 +94,6 @@ def _language_model(
 ) -> tuple[TextTask, Mapping[str, torch.nn.Module]]:
     from lorareg.trainers.tasks.text import TextTask
 
-    task = TextTask(base, (), like.train.max_length)
+    task = TextTask(base, (), TextTraining(max_length=like.train.max_length))
     task.max_new_tokens = sampling.max_new_tokens
     return task, task.load(place)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,11 @@ from safetensors import SafetensorError
 from lorareg.errors import InvalidFileError
 from lorareg.registry.base import ResolvedBase
 from lorareg.registry.digest import DigestCache, of_tree
-from lorareg.registry.header import read_header
 from lorareg.registry.lock import load_json
 from lorareg.trainers import runtime
+from lorareg.trainers.families.family import Family, Reader
+from lorareg.trainers.families.known import FAMILIES, family_of
 
-FAMILIES = {"StableDiffusionPipeline": "sd", "StableDiffusionXLPipeline": "sdxl"}
-TEXT_PARTS = {
-    "sd": ("text_encoder", "tokenizer"),
-    "sdxl": ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"),
-}
-TEXT_ENCODERS = {"text_encoder": "CLIPTextModel", "text_encoder_2": "CLIPTextModelWithProjection"}
 LOCAL = {"use_safetensors": True, "local_files_only": True}
 # What diffusers and transformers raise at files that are missing, cut short or of another shape.
 LOADING_ERRORS = (
@@ -36,7 +32,7 @@ class DiffusionBase:
     """A text-to-image base on disk.
 
     Attributes:
-        family: "sd" (Stable Diffusion 1.x and 2.x) or "sdxl".
+        family: "sd" (Stable Diffusion 1.x and 2.x), "sdxl", "sd3" or "flux".
         source: the resolved base.
     """
 
@@ -50,23 +46,28 @@ class DiffusionBase:
         Raises:
             InvalidFileError: another architecture.
         """
-        if base.layout == "checkpoint":
-            return cls(_checkpoint_family(base.path), base)
-        index = load_json(base.path / "model_index.json", f"{base.path.name}/model_index.json")
-        name = str(index.get("_class_name"))
-        if name not in FAMILIES:
-            raise InvalidFileError(
-                f"base {base.model!r} is a {name}",
-                why=f"lorareg trains {' and '.join(FAMILIES)}",
-                fix="choose a base of one of these shapes",
-            )
-        return cls(FAMILIES[name], base)
+        return cls(family_of(base), base)
 
-    def unet(self, dtype: torch.dtype) -> Any:
-        """The denoiser."""
-        from diffusers import UNet2DConditionModel
+    @property
+    def architecture(self) -> Family:
+        """What is particular to the family."""
+        return FAMILIES[self.family]
 
-        return self._model(UNet2DConditionModel, "unet", dtype)
+    @cached_property
+    def readers(self) -> tuple[Reader, ...]:
+        """The text encoders that this base has."""
+        every, optional = self.architecture.readers, self.architecture.optional
+        if not optional or self._configs is None:
+            return every
+        index = self._read("model_index.json")
+        return tuple(r for r in every if r.encoder not in optional or any(index.get(r.encoder, ())))
+
+    def denoiser(self, dtype: torch.dtype) -> Any:
+        """The denoiser: a UNet or a transformer."""
+        import diffusers
+
+        kind = getattr(diffusers, self.architecture.denoiser)
+        return self._model(kind, self.architecture.component, dtype)
 
     def vae(self) -> Any:
         """The autoencoder, always float32: SDXL's overflows in half precision."""
@@ -80,11 +81,13 @@ class DiffusionBase:
         Raises:
             InvalidFileError: a file is missing, damaged or of another shape than its config.
         """
-        from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+        import diffusers
 
-        kind = StableDiffusionXLPipeline if self.family == "sdxl" else StableDiffusionPipeline
+        kind = getattr(diffusers, self.architecture.pipeline)
         if self.family == "sd":
             parts |= {"safety_checker": None, "requires_safety_checker": False}
+        for reader in set(self.architecture.readers) - set(self.readers):
+            parts |= {reader.encoder: None, reader.tokenizer: None}
         self._require_tokenizers(parts)
         with self._loading("pipeline"):
             if self.source.layout == "checkpoint":
@@ -100,10 +103,19 @@ class DiffusionBase:
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
+    def text_part(self, reader: Reader, dtype: torch.dtype) -> tuple[Any, Any]:
+        """One tokenizer and its text encoder, frozen, and nothing else of the base."""
+        mine = (reader.tokenizer, reader.encoder)
+        others = [part for part in self._text_parts if part not in mine]
+        nothing = dict.fromkeys((self.architecture.component, "vae", *others))
+        pipeline = self.pipeline(dtype, **nothing)
+        encoder = getattr(pipeline, reader.encoder).requires_grad_(False).eval()
+        return getattr(pipeline, reader.tokenizer), encoder
+
     def scheduler_config(self) -> Any:
         """The noise schedule as the base was trained."""
         if self._configs is None:
-            nothing = dict.fromkeys(("unet", "vae", *TEXT_PARTS[self.family]))
+            nothing = dict.fromkeys((self.architecture.component, "vae", *self._text_parts))
             return self.pipeline(torch.float32, **nothing).scheduler.config
         return self._read("scheduler/scheduler_config.json")
 
@@ -112,6 +124,19 @@ class DiffusionBase:
         if self._configs is None:
             return self.vae().config
         return self._read("vae/config.json")
+
+    def denoiser_config(self) -> Any:
+        """Config of the denoiser."""
+        component = self.architecture.component
+        if self._configs is None:
+            return self.denoiser(torch.float32).config
+        return self._read(f"{component}/config.json")
+
+    @property
+    def grid(self) -> int:
+        """Sides of a picture are multiples of this many pixels."""
+        blocks = self.vae_config()["block_out_channels"]
+        return int(2 ** (len(blocks) - 1) * self.architecture.patch)
 
     @property
     def has_zero_unconditional(self) -> bool:
@@ -149,14 +174,21 @@ class DiffusionBase:
         self._check_and_align(part, model)
         return model
 
+    @property
+    def _text_parts(self) -> tuple[str, ...]:
+        return tuple(part for reader in self.readers for part in (reader.encoder, reader.tokenizer))
+
     def _text_encoders(self, dtype: torch.dtype, given: dict[str, Any]) -> dict[str, Any]:
         """The text encoders, whole: transformers would fill holes with random weights."""
         import transformers
 
         found = {}
-        for part in sorted(TEXT_ENCODERS.keys() & set(TEXT_PARTS[self.family]) - set(given)):
+        for reader in self.readers:
+            part = reader.encoder
+            if part in given:
+                continue
             self._require(f"{part}/config.json")
-            found[part], report = getattr(transformers, TEXT_ENCODERS[part]).from_pretrained(
+            found[part], report = getattr(transformers, reader.kind).from_pretrained(
                 self.source.path / part, dtype=dtype, output_loading_info=True, **LOCAL
             )
             self._refuse_holes(part, sorted(report["missing_keys"]))
@@ -176,9 +208,11 @@ class DiffusionBase:
 
     def _require_tokenizers(self, given: dict[str, Any]) -> None:
         """Without its words a tokenizer would read every word as unknown, and say nothing."""
-        for part in TEXT_PARTS[self.family]:
-            if part not in TEXT_ENCODERS and part not in given:
-                self._require(f"{part}/tokenizer.json", f"{part}/vocab.json")
+        for reader in self.readers:
+            part = reader.tokenizer
+            if part not in given:
+                words = "vocab.json" if reader.is_clip else "spiece.model"
+                self._require(f"{part}/tokenizer.json", f"{part}/{words}")
 
     def _require(self, *names: str) -> None:
         """At least one of these files must be there, unless diffusers looks them up."""
@@ -213,17 +247,3 @@ class DiffusionBase:
             return {}
         local: dict[str, Any] = {"config": str(self.source.config), "local_files_only": True}
         return local | ({"subfolder": subfolder} if subfolder else {})
-
-
-def _checkpoint_family(path: Path) -> str:
-    """Tell SD from SDXL by the text encoders' names in an original-format checkpoint."""
-    names = {entry.name for entry in read_header(path).tensors}
-    if any(name.startswith("conditioner.embedders.1.") for name in names):
-        return "sdxl"
-    if any(name.startswith("cond_stage_model.") for name in names):
-        return "sd"
-    raise InvalidFileError(
-        f"{path.name} is no Stable Diffusion checkpoint",
-        why="it holds neither cond_stage_model.* (SD) nor conditioner.embedders.1.* (SDXL)",
-        fix="use a full checkpoint, not a LoRA, a VAE or another architecture",
-    )

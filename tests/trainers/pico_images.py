@@ -30,12 +30,14 @@ from lorareg.registry.base import ResolvedBase
 from lorareg.registry.digest import DigestCache
 from lorareg.registry.image_training import ImageTraining
 from lorareg.registry.manifest import Base, Lora, Sampling
+from lorareg.registry.lock import Rung
 from lorareg.registry.training import Validation
 from lorareg.trainers import inject
 from lorareg.trainers.data.images import ImageRecord
 from lorareg.trainers.inject import Adapters
 from lorareg.trainers.loop import Loop
 from lorareg.trainers.randomness import Draws
+from lorareg.trainers.ranks import Ranks
 from lorareg.trainers.tasks.base import Runtime
 from lorareg.trainers.tasks.image import ImageTask
 from lorareg.trainers.watching import StepFacts
@@ -239,6 +241,9 @@ class Case:
     folder: Path
     training: ImageTraining = TRAINING
     lora: Lora = Lora(rank=4, alpha=8)
+    kind: type[ImageTask] = ImageTask
+    ranks: Ranks = Ranks()
+    rungs: tuple[Rung, ...] = ()
 
     def with_training(self, **changes: Any) -> Case:
         return replace(self, training=self.training.model_copy(update=changes))
@@ -252,8 +257,11 @@ class Case:
         sample_steps: int = 0,
     ) -> Run:
         """A loop that is ready to ``run``; ``stop`` is asked with the step."""
-        task = ImageTask(self.base, self.pictures, self.training, SAMPLING, DigestCache(None))
-        models = task.load(self.runtime)
+        task = self.kind(
+            self.base, self.pictures, self.training, SAMPLING, DigestCache(None),
+            text_encoder=self.lora.text_encoder,
+        )  # fmt: skip
+        models = self.ranks.leader_first(lambda: task.load(self.runtime))
         ranks = dict.fromkeys(task.targets(self.lora), self.lora.rank)
         adapters = inject.inject(models, ranks, self.lora, Draws(self.training.seed))
         watcher = Notes()
@@ -262,8 +270,10 @@ class Case:
             stop=lambda: stop(loop.cursor.step),
             sample=lambda step: sample(run, step),
             sample_steps=sample_steps,
+            ranks=self.ranks,
+            rungs=self.rungs,
         )  # fmt: skip
-        run = Run(task, models["unet"], adapters, loop, watcher)
+        run = Run(task, models[task.base.architecture.component], adapters, loop, watcher)
         return run
 
 

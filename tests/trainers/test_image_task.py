@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from lorareg.registry.base import ResolvedBase
 from lorareg.registry.digest import DigestCache
 from lorareg.registry.manifest import Lora
 from lorareg.registry.training import Validation
-from lorareg.trainers.encoding import Encoder
+from lorareg.trainers.families.family import Fields
+from lorareg.trainers.image_inputs import Batch
 from lorareg.trainers.pipelines import DiffusionBase
 from lorareg.trainers.randomness import Draws
 from lorareg.trainers.tasks.base import Task
@@ -49,25 +50,32 @@ def load(case: Case, **changes: Any) -> ImageTask:
     return task
 
 
-def by_hand(case: Case, record: str, times: int, latents: torch.Tensor, noise: torch.Tensor) -> Any:
+def told(task: ImageTask, texts: Sequence[str]) -> Mapping[str, Fields]:
+    """What the denoiser is told of captions."""
+    return task._ready.texts.batch(texts)
+
+
+def by_hand(
+    case: Case, batch: Batch, times: int, latents: torch.Tensor, noise: torch.Tensor
+) -> torch.Tensor:
     """The loss of one picture, written out with diffusers' own parts."""
-    base = DiffusionBase.of(case.base)
-    unet = UNet2DConditionModel.from_pretrained(case.base.path, subfolder="unet")
+    pipeline = DiffusionBase.of(case.base).pipeline(torch.float32)
     schedule = DDPMScheduler.from_pretrained(case.base.path, subfolder="scheduler")
-    encoder = Encoder(base, case.runtime, DigestCache(None), lambda *at: None)
-    (picture,) = (p for p in case.pictures if p.id == record)
-    text = encoder.captions([picture.caption])[picture.caption]
+    embeds, *others = pipeline.encode_prompt(
+        batch.texts,
+        device="cpu",
+        num_images_per_prompt=1,
+        do_classifier_free_guidance=False,
+    )
     t = torch.tensor([times])
     extra: dict[str, Any] = {}
-    if base.family == "sdxl":
-        frame = encoder.pictures([picture], SIDE)[record]["frame"]
-        ids = torch.tensor([[*frame.tolist(), SIDE, SIDE]], dtype=torch.float32)
-        extra["added_cond_kwargs"] = {"text_embeds": text["pooled"][None], "time_ids": ids}
+    if isinstance(pipeline, StableDiffusionXLPipeline):
+        extra["added_cond_kwargs"] = {"text_embeds": others[1], "time_ids": batch.frames}
     noisy = schedule.add_noise(latents, noise, t)
     is_v = schedule.config.prediction_type == "v_prediction"
     target = schedule.get_velocity(latents, noise, t) if is_v else noise
     with torch.no_grad():
-        predicted = unet(noisy, t, text["embeds"][None], **extra).sample
+        predicted = pipeline.unet(noisy, t, embeds, **extra).sample
     return torch.nn.functional.mse_loss(predicted, target)
 
 
@@ -94,22 +102,22 @@ def test_a_training_loss_is_diffusers_own(each: Case) -> None:
 
     loss = task.losses([record], DRAWS)
 
-    latent = task._ready.latents[record]
-    spread = (0.5 * latent["logvar"]).exp() * DRAWS.normal((4, 8, 8), "posterior", record)
-    clean = (latent["mean"] + spread)[None] * SCALING
+    batch = task.inputs.batch([record], DRAWS)
     noise = DRAWS.normal((4, 8, 8), "noise", record)[None]
     time = int(DRAWS.uniform("timestep", record) * 1000)
-    torch.testing.assert_close(loss[0], by_hand(each, record, time, clean, noise))
+    torch.testing.assert_close(loss[0], by_hand(each, batch, time, batch.clean * SCALING, noise))
 
 
 def test_a_validation_loss_has_fixed_timesteps_and_no_sampled_latents(each: Case) -> None:
-    task, record = load(each, caption_dropout=0.99, min_snr_gamma=1.0), "03.png"
+    settings = {"caption_dropout": 0.99, "min_snr_gamma": 1.0, "noise_offset": 1.0}
+    task, record = load(each, **settings), "03.png"
 
     losses = [task.losses([record], DRAWS, number)[0] for number in range(4)]
 
-    clean = task._ready.latents[record]["mean"][None] * SCALING
+    batch = task.inputs.batch([record], DRAWS, 0)
     noise = DRAWS.normal((4, 8, 8), "noise", record)[None]
-    expected = [by_hand(each, record, time, clean, noise) for time in (125, 375, 625, 875)]
+    clean = batch.clean * SCALING
+    expected = [by_hand(each, batch, time, clean, noise) for time in (125, 375, 625, 875)]
     torch.testing.assert_close(torch.stack(losses), torch.stack(expected))
 
 
@@ -128,19 +136,19 @@ def test_min_snr_weighs_each_picture_by_its_timestep(each: Case) -> None:
 
     ratio = weighed.losses(plain.ids, DRAWS) / plain.losses(plain.ids, DRAWS)
 
-    weights = plain._ready.schedule.loss_weight(torch.tensor(times), 5.0)
+    weights = plain._ready.process.loss_weight(torch.tensor(times), 5.0)
     torch.testing.assert_close(ratio, weights)
     assert not torch.equal(weights, torch.ones_like(weights))
 
 
 def test_a_dropped_caption_is_the_empty_one_and_only_in_its_share(each: Case) -> None:
     task = load(each, caption_dropout=0.5)
-    empty = task._ready.texts[""]["embeds"]
+    empty = told(task, [""])["text_encoder"]["states"][0]
 
     def dropped(step: int) -> list[bool]:
-        draws = Draws(42).at("train", step)
-        embeds = task._conditions(task.ids, draws, None)["encoder_hidden_states"]
-        return [torch.equal(one, empty) for one in embeds]
+        batch = task.inputs.batch(task.ids, Draws(42).at("train", step))
+        states = told(task, batch.texts)["text_encoder"]["states"]
+        return [torch.equal(one, empty) for one in states]
 
     found = [drop for step in range(40) for drop in dropped(step)]
     assert 0.4 < sum(found) / len(found) < 0.6
@@ -151,20 +159,21 @@ def test_sdxl_is_told_size_corner_and_target(case: Case, pico_sdxl: ResolvedBase
     task = load(replace(case, base=pico_sdxl))
     wide = "08.png"  # 56 x 40 pixels, shrunk to 45 x 32
 
-    conditions = task._conditions([wide], DRAWS, None)["added_cond_kwargs"]
+    conditions = task._conditions(task.inputs.batch([wide], DRAWS))
 
-    assert conditions["time_ids"].tolist() == [[40, 56, 0, 6, SIDE, SIDE]]
-    assert conditions["text_embeds"].shape == (1, 24)
+    assert conditions.frames.tolist() == [[40, 56, 0, 6, SIDE, SIDE]]
+    assert conditions.texts["text_encoder_2"]["pooled"].shape == (1, 24)
 
 
 def test_sizes_are_not_rounded_in_half_precision(case: Case, pico_sdxl: ResolvedBase) -> None:
     half = replace(case, base=pico_sdxl, runtime=replace(case.runtime, dtype="bfloat16"))
     task = load(half)
-    task._ready.latents["00.png"]["frame"][:] = torch.tensor([1023, 769, 3, 257])
+    frame = [1023.0, 769.0, 3.0, 257.0, 1023.0, 1023.0]
+    batch = replace(task.inputs.batch(["00.png"], DRAWS), frames=torch.tensor([frame]))
 
-    conditions = task._conditions(["00.png"], DRAWS, None)["added_cond_kwargs"]
+    conditions = task._conditions(batch)
 
-    assert conditions["time_ids"][0, :4].tolist() == [1023, 769, 3, 257]
+    assert conditions.frames.tolist() == [frame]
     assert task.losses(["00.png"], DRAWS).isfinite().all()
 
 
@@ -190,7 +199,7 @@ def test_all_linear_takes_every_linear_layer(case: Case) -> None:
 
     found = task.targets(Lora(targets="all-linear"))
 
-    modules = task._ready.unet.named_modules()
+    modules = task._ready.denoiser.named_modules()
     assert found == [f"unet.{name}" for name, module in modules if isinstance(module, linear)]
 
 
@@ -274,13 +283,15 @@ def test_what_was_trained_is_what_diffusers_loads(each: Case, tmp_path: Path, lo
     pipeline = kind.from_pretrained(each.base.path, safety_checker=None, vae=run.task.base.vae())
     pipeline.load_lora_weights(tmp_path / "out")
 
-    inputs = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1)), 500
-    conditions = run.task._conditions(["00.png"], DRAWS, 0)
+    noisy = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    inputs = noisy, torch.tensor([500])
+    conditions = run.task._conditions(run.task.inputs.batch(["00.png"], DRAWS, 0))
+    predict = run.task.base.architecture.predict
     with torch.no_grad():
-        ours = run.unet(*inputs, **conditions).sample
-        theirs = pipeline.unet(*inputs, **conditions).sample
+        ours = predict(run.unet, *inputs, conditions)
+        theirs = predict(pipeline.unet, *inputs, conditions)
         with run.adapters.disabled():
-            base = run.unet(*inputs, **conditions).sample
+            base = predict(run.unet, *inputs, conditions)
     torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-5)
     assert (ours - base).abs().max() > 100 * (ours - theirs).abs().max()
 

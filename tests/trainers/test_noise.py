@@ -16,7 +16,8 @@ from diffusers import (
 )
 
 from lorareg.errors import TrainingError
-from lorareg.trainers.noise import NoiseSchedule
+from lorareg.trainers.noise import NoiseSchedule, drawn_noise
+from lorareg.trainers.randomness import Draws
 
 SD = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 ZERO_SNR = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
@@ -100,9 +101,9 @@ def test_weights_are_finite_where_no_signal_is_left(prediction: str) -> None:
 def test_quantiles_cover_every_timestep_and_none_beyond() -> None:
     schedule = NoiseSchedule.of(dict(DDIMScheduler(**SD).config))
 
-    assert schedule.timestep(0.0) == 0
-    assert schedule.timestep(0.5) == 500
-    assert schedule.timestep(1 - 2**-53) == 999
+    assert schedule.timestep(0.0, tokens=64) == 0
+    assert schedule.timestep(0.5, tokens=64) == 500
+    assert schedule.timestep(1 - 2**-53, tokens=64) == 999
 
 
 @pytest.mark.parametrize(
@@ -117,3 +118,56 @@ def test_quantiles_cover_every_timestep_and_none_beyond() -> None:
 def test_a_base_that_predicts_something_else_is_refused(config: dict[str, Any]) -> None:
     with pytest.raises(TrainingError, match="the base predicts"):
         NoiseSchedule.of(config)
+
+
+def test_a_rescaled_schedule_ends_at_pure_noise_and_begins_where_it_did() -> None:
+    config = dict(DDIMScheduler(**SD, prediction_type="v_prediction").config)
+
+    plain, rescaled = NoiseSchedule.of(config), NoiseSchedule.of(config, zero_terminal_snr=True)
+
+    assert plain.alpha_bar[-1] > 0
+    assert rescaled.alpha_bar[-1] == 0
+    torch.testing.assert_close(rescaled.alpha_bar[0], plain.alpha_bar[0])
+
+
+def test_rescaling_is_algorithm_1_of_the_paper() -> None:
+    config = dict(DDIMScheduler(**SD, prediction_type="v_prediction").config)
+    root = NoiseSchedule.of(config).alpha_bar.double().sqrt()
+
+    rescaled = NoiseSchedule.of(config, zero_terminal_snr=True)
+
+    expected = ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
+    torch.testing.assert_close(rescaled.alpha_bar.double(), expected, rtol=0, atol=1e-6)
+
+
+def test_rescaling_a_base_that_ends_at_pure_noise_changes_nothing() -> None:
+    config = dict(DDIMScheduler(**SD, **ZERO_SNR).config)
+
+    plain, rescaled = NoiseSchedule.of(config), NoiseSchedule.of(config, zero_terminal_snr=True)
+
+    assert torch.equal(plain.alpha_bar, rescaled.alpha_bar)
+    assert plain.alpha_bar[-1] == 0
+
+
+def test_noise_offset_shifts_whole_channels_and_nothing_else() -> None:
+    draws, shape = Draws(3).at("train", 1), torch.Size((4, 8, 8))
+
+    plain, offset = (drawn_noise(shape, draws, "a.png", amount) for amount in (0.0, 0.5))
+
+    shift = offset - plain
+    assert torch.equal(plain, draws.normal(shape, "noise", "a.png"))
+    assert shift.std(dim=(1, 2)).max() < 1e-6
+    torch.testing.assert_close(
+        shift[:, 0, 0], 0.5 * draws.normal((4, 1, 1), "noise_offset", "a.png")[:, 0, 0]
+    )
+
+
+def test_offsets_of_many_pictures_have_the_deviation_that_was_asked_for() -> None:
+    draws, shape = Draws(3).at("train", 1), torch.Size((4, 1, 1))
+
+    shifts = [
+        drawn_noise(shape, draws, key, 0.2) - drawn_noise(shape, draws, key, 0.0)
+        for key in map(str, range(500))
+    ]
+
+    assert torch.stack(shifts).std().item() == pytest.approx(0.2, rel=0.1)

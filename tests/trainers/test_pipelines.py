@@ -33,7 +33,7 @@ def copy(pico_sd1: ResolvedBase, tmp_path: Path) -> Path:
 def use_all(pico: ResolvedBase, folder: Path) -> None:
     """Load every part, as training and sampling do; the digest is not looked at."""
     base = DiffusionBase.of(replace(pico, path=folder))
-    base.unet(torch.float32)
+    base.denoiser(torch.float32)
     base.vae()
     base.scheduler_config()
     base.pipeline(torch.float32, unet=None, vae=None)
@@ -100,7 +100,10 @@ DAMAGES = {
     "no tokenizer": (remove("tokenizer"), "no tokenizer/tokenizer.json"),
     "no words": (keep_only_settings, "no tokenizer/tokenizer.json"),
     "no scheduler": (remove("scheduler"), "scheduler_config.json"),
-    "another architecture": (change("model_index.json", "_class_name", "FluxPipeline"), "Flux"),
+    "another architecture": (
+        change("model_index.json", "_class_name", "PixArtAlphaPipeline"),
+        "Pix",
+    ),
 }
 
 
@@ -141,7 +144,7 @@ def test_a_part_s_digest_changes_with_its_files_and_no_others(
 
 
 def test_weights_begin_where_torch_s_own_do(pico_sd1: ResolvedBase) -> None:
-    unet = DiffusionBase.of(pico_sd1).unet(torch.float32)
+    unet = DiffusionBase.of(pico_sd1).denoiser(torch.float32)
 
     assert {p.data_ptr() % runtime.ALIGNMENT for p in unet.parameters()} == {0}
 

@@ -75,7 +75,7 @@ def test_training_from_one_file_gives_the_bits_of_training_from_the_folder(
     for run in runs:
         run.loop.run()
 
-    folder, file = (run.loop.parameters for run in runs)
+    folder, file = (run.adapters.named_parameters() for run in runs)
     assert all(torch.equal(value, file[name]) for name, value in folder.items())
 
 
@@ -115,7 +115,7 @@ def test_a_config_of_another_shape_is_an_error_that_says_so(
     unet.write_text(unet.read_text().replace('"layers_per_block": 1', '"layers_per_block": 2'))
 
     with pytest.raises(InvalidFileError, match="its unet") as caught:
-        DiffusionBase.of(file).unet(torch.float32)
+        DiffusionBase.of(file).denoiser(torch.float32)
 
     assert caught.value.why
     assert "Traceback" not in caught.value.why

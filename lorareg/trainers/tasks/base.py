@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from lorareg.registry.manifest import Lora
     from lorareg.trainers.randomness import Draws
+    from lorareg.trainers.rehearsal import Pass
+
+Kernels = Literal["plain", "packed"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Runtime:
     dtype: str
     threads: int
     cache: Path
-    kernels: Literal["plain", "packed"] = "plain"
+    kernels: Kernels = "plain"
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Task(Protocol):
 
     @property
     def unit(self) -> str:
-        """What ``weight`` counts: "image" or "token"."""
+        """What ``weight`` counts: "image", "token", or "pair" of answers."""
         ...
 
     @property
@@ -105,6 +108,17 @@ class Task(Protocol):
             draws: place of all randomness of this step; record ids go into every draw.
             fixed_round: None in training; in validation the number of the round, 0 up to
                 ``validation_rounds``, which fixes what training draws (timesteps, no dropout).
+        """
+        ...
+
+    def rehearsal(self, count: int) -> Pass:
+        """The heaviest forward pass of so many records, on copies of the models (``footprint``)."""
+        ...
+
+    def measured(self) -> dict[str, float]:
+        """What a validation showed beside its loss, by name; {} if nothing. Asked once after each.
+
+        Of several processes each has measured its own share of the records.
         """
         ...
 

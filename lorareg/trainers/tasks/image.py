@@ -1,9 +1,10 @@
-"""text-to-image: pictures and captions on a Stable Diffusion or SDXL base."""
+"""text-to-image: pictures and captions on a diffusion or flow-matching base."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,31 +12,44 @@ import torch
 from lorareg.errors import TrainingError
 from lorareg.registry.base import ResolvedBase
 from lorareg.registry.digest import DigestCache
-from lorareg.registry.image_training import ImageTraining
+from lorareg.registry.image_training import ImageTraining, Timesteps
 from lorareg.registry.manifest import Lora, Sampling
 from lorareg.trainers.data.images import ImageRecord
-from lorareg.trainers.encoding import Encoder
-from lorareg.trainers.inject import module_names
-from lorareg.trainers.noise import NoiseSchedule
+from lorareg.trainers.drawing import draw
+from lorareg.trainers.families.family import Conditions
+from lorareg.trainers.flow import FlowMatching
+from lorareg.trainers.image_inputs import Batch, ImageInputs
+from lorareg.trainers.image_keys import refuse_misfits
+from lorareg.trainers.image_targets import denoiser_targets, encoder_targets
+from lorareg.trainers.noise import NoiseSchedule, Process, drawn_noise
 from lorareg.trainers.pipelines import DiffusionBase
 from lorareg.trainers.randomness import Draws
+from lorareg.trainers.rehearsal import Pass
 from lorareg.trainers.tasks.base import Runtime, Sample
-
-ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
-FEED_FORWARD = ("ff.net.0.proj", "ff.net.2", "proj_in", "proj_out")
+from lorareg.trainers.text_embeddings import CaptionReader, TextEmbeddings
 
 
 @dataclass
 class _Loaded:
-    """What training needs in memory; no autoencoder and no text encoder."""
+    """What training needs in memory; no autoencoder and no frozen text encoder.
+
+    Attributes:
+        dtype: of the denoiser; asking the model walks through all of its modules: 5 ms.
+        scale: factor that gives latents unit variance, after ``shift`` is taken off.
+    """
 
     runtime: Runtime
-    unet: Any
-    dtype: torch.dtype  # asking the model walks through all of its modules: 5 ms
-    schedule: NoiseSchedule
-    latents: dict[str, Mapping[str, torch.Tensor]]
-    texts: dict[str, Mapping[str, torch.Tensor]]
-    scaling: float
+    denoiser: Any
+    dtype: torch.dtype
+    process: Process
+    texts: TextEmbeddings
+    scale: float
+    shift: float
+
+    @property
+    def encoders(self) -> dict[str, Any]:
+        """The text encoders that learn."""
+        return {part: encoder.model for part, encoder in self.texts.live.items()}
 
 
 class ImageTask:
@@ -48,6 +62,8 @@ class ImageTask:
         sampling: of the manifest.
         digests: cache of file digests.
         progress: told ("encoding pictures", done, total) while caches fill.
+        class_pictures: for ``settings.prior``.
+        text_encoder: whether the CLIP text encoders get adapters too.
     """
 
     unit = "image"
@@ -61,44 +77,65 @@ class ImageTask:
         sampling: Sampling,
         digests: DigestCache,
         progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+        *,
+        class_pictures: Sequence[ImageRecord] = (),
+        text_encoder: bool = False,
     ) -> None:
         self.base = DiffusionBase.of(base)
         self.settings = settings
         self.sampling = sampling
-        self.ids = [record.id for record in records]
-        self._records = {record.id: record for record in records}
+        self.inputs = ImageInputs(self.base, records, settings, digests, progress, class_pictures)
+        self.ids = self.inputs.ids
         self._digests = digests
         self._progress = progress
+        self._learning = text_encoder
         self._loaded: _Loaded | None = None
 
     def load(self, runtime: Runtime) -> Mapping[str, torch.nn.Module]:
-        """Fill the caches, then load the denoiser alone."""
-        encoder = Encoder(self.base, runtime, self._digests, self._progress)
-        latents = encoder.pictures(list(self._records.values()), self.settings.resolution)
-        texts = encoder.captions({record.caption for record in self._records.values()} | {""})
+        """Fill the caches, then load the denoiser, and the text encoders that learn."""
+        refuse_misfits(
+            self.base, self.settings, {record: self._size(record) for record in self.ids}
+        )
+        self.inputs.encode(runtime)
+        reader = CaptionReader(self.base, runtime, self._digests, self._progress)
+        clips = [one.encoder for one in self.base.readers if one.is_clip]
+        texts = reader.read(self.inputs.texts(), clips if self._learning else ())
         dtype = getattr(torch, runtime.dtype)
-        unet = self.base.unet(dtype).to(runtime.device)
-        unet.requires_grad_(False).eval()
-        schedule = NoiseSchedule.of(self.base.scheduler_config()).to(runtime.device)
-        self._loaded = _Loaded(runtime, unet, dtype, schedule, latents, texts, encoder.scaling)
-        return {"unet": unet}
+        denoiser = self.base.denoiser(dtype).to(runtime.device)
+        denoiser.requires_grad_(False).eval()
+        vae = self.base.vae_config()
+        self._loaded = _Loaded(
+            runtime, denoiser, dtype, self._process().to(runtime.device), texts,
+            # 0.18215 where an old config lacks it
+            scale=float(vae.get("scaling_factor", 0.18215)),
+            shift=float(vae.get("shift_factor") or 0.0),
+        )  # fmt: skip
+        return {self.base.architecture.component: denoiser, **self._loaded.encoders}
+
+    def describe(self) -> list[str]:
+        """The family, what it predicts, which encoders learn; then what it learns from."""
+        ready, family = self._ready, self.base.architecture
+        said = [f"base: {family.title}, {ready.process.describe()}"]
+        if ready.encoders:
+            frozen = [f"{part} stays frozen" for part in ready.texts.kept]
+            said.append("; ".join([f"adapters also on {', '.join(ready.encoders)}", *frozen]))
+        if self.settings.zero_terminal_snr:
+            said.append(
+                "sample with rescale_betas_zero_snr and timestep_spacing 'trailing', as the "
+                "samples of this run are"
+            )
+        return [*said, *self.inputs.describe()]
 
     def targets(self, lora: Lora) -> list[str]:
-        """Linear layers and 1x1 or 3x3 convolutions, chosen by the ends of their names."""
-        match lora.targets:
-            case "attention":
-                endings: Sequence[str] | None = ATTENTION
-            case "attention+ff":
-                endings = ATTENTION + FEED_FORWARD
-            case "all-linear":
-                endings = None
-            case _:
-                endings = tuple(lora.targets)
-        return [f"unet.{name}" for name in module_names(self._ready.unet, endings)]
+        """Linear layers and convolutions of the denoiser, then of the encoders that learn."""
+        family, ready = self.base.architecture, self._ready
+        found = {family.component: denoiser_targets(ready.denoiser, family, lora)}
+        found |= {part: encoder_targets(model, lora) for part, model in ready.encoders.items()}
+        return [f"{part}.{name}" for part, names in found.items() for name in names]
 
     def shape(self, record: str) -> str:
         """Width and height in pixels."""
-        return f"{self.settings.resolution}x{self.settings.resolution}"
+        return self.inputs.shape(record)
 
     def weight(self, record: str) -> int:
         """Every picture counts once."""
@@ -107,26 +144,65 @@ class ImageTask:
     def losses(
         self, records: Sequence[str], draws: Draws, fixed_round: int | None = None
     ) -> torch.Tensor:
-        """Mean squared error of each picture's prediction, shape (B,)."""
-        ready = self._ready
-        device = ready.runtime.device
-        rows = [self._noise(record, draws, fixed_round) for record in records]
-        clean, noise = (torch.stack(column).to(device) for column in zip(*rows, strict=True))
-        t = torch.tensor([self._timestep(r, draws, fixed_round) for r in records], device=device)
-        conditions = self._conditions(records, draws, fixed_round)
-        noisy = ready.schedule.noisy(clean, noise, t)
-        predicted = ready.unet(noisy.to(ready.dtype), t, **conditions).sample
-        target = ready.schedule.target(clean, noise, t)
-        error: torch.Tensor = (predicted.float() - target).square().mean(dim=(1, 2, 3))
-        if fixed_round is not None:
-            return error
-        return error * ready.schedule.loss_weight(t, self.settings.min_snr_gamma)
+        """Mean squared error of each picture's prediction, and of the class picture beside it.
+
+        Returns:
+            Shape (B,).
+        """
+        ready, device = self._ready, self._ready.runtime.device
+        batch = self.inputs.batch(records, draws, fixed_round)
+        offset = self.settings.noise_offset if fixed_round is None else 0.0
+        clean = ((batch.clean - ready.shift) * ready.scale).to(device)
+        noise = torch.stack([drawn_noise(clean.shape[1:], draws, k, offset) for k in batch.keys])
+        noise = noise.to(device)
+        t = torch.tensor(self._timesteps(batch, draws, fixed_round), device=device)
+        noisy = ready.process.noisy(clean, noise, t).to(ready.dtype)
+        conditions = self._conditions(batch)
+        predicted = self.base.architecture.predict(ready.denoiser, noisy, t, conditions)
+        error = (predicted.float() - ready.process.target(clean, noise, t)).square()
+        if batch.mask is not None:
+            error = error * batch.mask.to(device)
+        rows = error.mean(dim=(1, 2, 3)) * batch.weights.to(device)
+        if fixed_round is None:
+            rows = rows * ready.process.loss_weight(t, self.settings.min_snr_gamma)
+        owners = torch.tensor(batch.owners, device=device)
+        return torch.zeros(len(records), device=device).index_add(0, owners, rows)
+
+    def rehearsal(self, count: int) -> Pass:
+        """A forward pass of the largest pictures, on copies of the models."""
+        ready, device, family = self._ready, self._ready.runtime.device, self.base.architecture
+        largest = max(self.ids, key=lambda record: math.prod(self._size(record)))
+        batch = self.inputs.batch([largest] * count, Draws(0))
+        kept = replace(ready.texts, live={}).batch(batch.texts)
+
+        def forward(models: Mapping[str, torch.nn.Module]) -> torch.Tensor:
+            learning = {
+                part: replace(encoder, model=models[part]).read(batch.texts, device)
+                for part, encoder in ready.texts.live.items()
+            }
+            read = {
+                part: {name: value.to(ready.dtype) for name, value in fields.items()}
+                for part, fields in learning.items()
+            }
+            noisy, t = batch.clean.to(device, ready.dtype), torch.zeros(len(batch.keys))
+            told = Conditions(
+                kept | read, batch.frames.to(device), guidance=self.settings.guidance_embed
+            )
+            found = family.predict(models[family.component], noisy, t.to(device), told)
+            return found.float().square().mean()
+
+        return forward
+
+    def measured(self) -> dict[str, float]:
+        """Nothing but the loss is measured."""
+        return {}
 
     def sample(self, prompts: Sequence[str], seed: int) -> list[Sample]:
         """One picture a prompt, each from its own generator on the CPU."""
         ready = self._ready
-        pipeline = self.base.pipeline(ready.dtype, unet=ready.unet).to(ready.runtime.device)
-        return draw(pipeline, prompts, seed, self.sampling, self.settings.resolution)
+        parts = {self.base.architecture.component: ready.denoiser, **ready.encoders}
+        pipeline = self.base.pipeline(ready.dtype, **parts).to(ready.runtime.device)
+        return draw(pipeline, prompts, seed, self.sampling, self.settings)
 
     @property
     def _ready(self) -> _Loaded:
@@ -134,65 +210,29 @@ class ImageTask:
             raise TrainingError("the task is not loaded")
         return self._loaded
 
-    def _noise(
-        self, record: str, draws: Draws, fixed_round: int | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        latent = self._ready.latents[record]
-        mean, logvar = latent["mean"], latent["logvar"]
-        clean = mean
-        if fixed_round is None:
-            clean = mean + (0.5 * logvar).exp() * draws.normal(mean.shape, "posterior", record)
-        return clean * self._ready.scaling, draws.normal(mean.shape, "noise", record)
+    def _process(self) -> Process:
+        config = self.base.scheduler_config()
+        if self.base.architecture.process == "flow":
+            return FlowMatching.of(config, self.settings.timesteps or Timesteps())
+        return NoiseSchedule.of(config, zero_terminal_snr=self.settings.zero_terminal_snr)
 
-    def _timestep(self, record: str, draws: Draws, fixed_round: int | None) -> int:
-        if fixed_round is None:
-            return self._ready.schedule.timestep(draws.uniform("timestep", record))
-        return self._ready.schedule.timestep((fixed_round + 0.5) / self.validation_rounds)
+    def _size(self, record: str) -> tuple[int, int]:
+        width, _, height = self.inputs.shape(record).partition("x")
+        return int(width), int(height)
 
-    def _conditions(
-        self, records: Sequence[str], draws: Draws, fixed_round: int | None
-    ) -> dict[str, Any]:
+    def _timesteps(self, batch: Batch, draws: Draws, fixed_round: int | None) -> list[float]:
+        process, patch = self._ready.process, self.base.architecture.patch
+        height, width = batch.clean.shape[-2:]
+        tokens = (height // patch) * (width // patch)
+        if fixed_round is None:
+            return [process.timestep(draws.uniform("timestep", key), tokens) for key in batch.keys]
+        quantile = (fixed_round + 0.5) / self.validation_rounds
+        return [process.fixed_timestep(quantile, tokens)] * len(batch.keys)
+
+    def _conditions(self, batch: Batch) -> Conditions:
         ready = self._ready
-        texts = [ready.texts[self._caption(r, draws, fixed_round)] for r in records]
-        device, dtype = ready.runtime.device, ready.dtype
-        embeds = torch.stack([text["embeds"] for text in texts])
-        conditions: dict[str, Any] = {"encoder_hidden_states": embeds.to(device, dtype)}
-        if self.base.family == "sdxl":
-            pooled = torch.stack([text["pooled"] for text in texts])
-            times = torch.stack([self._time_ids(record) for record in records])
-            conditions["added_cond_kwargs"] = {
-                "text_embeds": pooled.to(device, dtype),
-                # not rounded to bfloat16, which would call a side of 1023 pixels 1024
-                "time_ids": times.to(device),
-            }
-        return conditions
-
-    def _caption(self, record: str, draws: Draws, fixed_round: int | None) -> str:
-        dropped = draws.uniform("caption_dropout", record) < self.settings.caption_dropout
-        return "" if fixed_round is None and dropped else self._records[record].caption
-
-    def _time_ids(self, record: str) -> torch.Tensor:
-        """SDXL micro-conditioning: original size, crop corner, target size (arXiv 2307.01952)."""
-        side = self.settings.resolution
-        frame = self._ready.latents[record]["frame"].float()
-        return torch.cat([frame, torch.tensor([side, side], dtype=torch.float32)])
-
-
-def draw(
-    pipeline: Any, prompts: Sequence[str], seed: int, sampling: Sampling, side: int
-) -> list[Sample]:
-    """Generate one picture a prompt; equal seeds start from equal noise, whatever the prompt."""
-    samples = []
-    for prompt in prompts:
-        generator = torch.Generator().manual_seed(seed)
-        with torch.no_grad():
-            picture = pipeline(
-                prompt,
-                height=side,
-                width=side,
-                num_inference_steps=sampling.steps,
-                guidance_scale=sampling.guidance,
-                generator=generator,
-            ).images[0]
-        samples.append(Sample(prompt, seed, picture))
-    return samples
+        return Conditions(
+            texts=ready.texts.batch(batch.texts),
+            frames=batch.frames.to(ready.runtime.device),
+            guidance=self.settings.guidance_embed,
+        )

@@ -1,0 +1,1 @@
+"""Families of text-to-image bases: what is particular to each, one module a family."""
