@@ -33,6 +33,7 @@ def list_assets(
 
 def show(ref: RefArgument, json: Json = False) -> None:
     """Show one asset: its manifest, its lock and where its files are."""
+    from lorareg.registry.lineage import ancestors
     from lorareg.registry.verify import load_any
 
     workspace = Workspace.find()
@@ -40,11 +41,14 @@ def show(ref: RefArgument, json: Json = False) -> None:
     manifest = workspace.load_asset(asset).model_dump(mode="json", by_alias=True)
     lock = load_any(workspace, asset)
     facts = lock.model_dump(mode="json", by_alias=True) if lock else None
+    line = [parent.ref for parent in ancestors(workspace, lock)] if lock else []
     if json:
-        as_json({"asset": str(asset), "manifest": manifest, "lock": facts})
+        as_json({"asset": str(asset), "manifest": manifest, "lock": facts, "lineage": line})
         return
     out.print(f"[bold]{asset}[/]  manifests/{asset}/manifest.yaml")
     _tree(manifest, 1)
+    if line:
+        out.print(f"[bold]lineage[/]  {' <- '.join([str(asset), *line])}", highlight=False)
     out.print("[bold]lock[/]" if facts else "[yellow]not trained yet[/]")
     if facts:
         _tree(facts, 1)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from lorareg.errors import LoraregError, NotFoundError
-from lorareg.registry import base, dataset, lock
+from lorareg.registry import base, dataset, lineage, lock
 from lorareg.registry.dataset import Listing, difference
 from lorareg.registry.ids import AssetId
-from lorareg.registry.lock import Lock
+from lorareg.registry.lock import DatasetInput, Lock, ParentInput
 from lorareg.registry.manifest import ImageManifest, TextManifest
 from lorareg.registry.workspace import Workspace
+from lorareg.trainers.data import class_pictures
 from lorareg.trainers.data.records import record_digests
 
 State = Literal["untrained", "up-to-date", "stale", "modified", "missing", "invalid"]
@@ -34,12 +36,22 @@ class Status:
     reasons: tuple[str, ...] = ()
 
 
-def fingerprint_now(workspace: Workspace, manifest: ImageManifest | TextManifest) -> str:
-    """Fingerprint that a run would have if it started now."""
+def fingerprint_now(
+    workspace: Workspace,
+    manifest: ImageManifest | TextManifest,
+    file: ParentInput | None = None,
+) -> str:
+    """Fingerprint that a run would have if it started now; ``file`` is a parent from outside."""
+    parent = file or lineage.parent_input(workspace, manifest)
     found = base.resolve(manifest.base, manifest.task, workspace.root, workspace.digests)
     listing = dataset.scan(workspace.dataset(manifest), workspace.digests)
+    prior = class_pictures.scan(workspace, manifest)
     return lock.fingerprint(
-        config=manifest.config_digest(), dataset=listing.digest, base=found.digest
+        config=manifest.config_digest(),
+        dataset=listing.digest,
+        base=found.digest,
+        parent=parent.tensors if parent else None,
+        prior=prior.digest if prior else None,
     )
 
 
@@ -73,7 +85,9 @@ def changed_inputs(
     return [
         *config_changes(known.inputs.config.resolved, manifest.config()),
         *_dataset_changes(workspace, manifest, known),
+        *_prior_changes(workspace, manifest, known),
         *_base_changes(workspace, manifest, known),
+        *_parent_changes(workspace, manifest, known),
         *_trainer_changes(known),
     ]
 
@@ -91,17 +105,46 @@ def config_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[
 def _dataset_changes(
     workspace: Workspace, manifest: ImageManifest | TextManifest, known: Lock
 ) -> list[str]:
-    path = workspace.dataset(manifest)
-    if not path.exists():
-        md5 = workspace.dataset_md5(manifest)
-        if md5 is None or md5 == known.inputs.dataset.md5:
-            return []  # its bytes are not pulled, but git says that they are the same ones
-        return [f"{manifest.dataset.path}: DVC names other bytes than the lock"]
-    listing = dataset.scan(path, workspace.digests)
-    if listing.digest == known.inputs.dataset.digest:
+    def named(listing: Listing) -> list[str]:
+        return _named_changes(workspace, manifest, listing, known)
+
+    folder = workspace.dataset(manifest)
+    lines = _folder_changes(workspace, folder, known.inputs.dataset, named)
+    return [f"{manifest.dataset.path}: {line}" for line in lines]
+
+
+def _prior_changes(
+    workspace: Workspace, manifest: ImageManifest | TextManifest, known: Lock
+) -> list[str]:
+    """Changes of the class pictures; another folder, or none, shows in the configuration."""
+    before = known.inputs.prior
+    folders = dict(zip(manifest.data_paths, workspace.data(manifest), strict=True))
+    if before is None or before.path not in folders:
         return []
-    named = _named_changes(workspace, manifest, listing, known)
-    return [f"{manifest.dataset.path}: {line}" for line in named or ["digest differs"]]
+
+    def named(listing: Listing) -> list[str]:
+        path = workspace.folder(manifest.id).dataset
+        if not path.is_file():
+            return []
+        return difference(lock.load_index(path, known.inputs).prior, listing.files).sentences()
+
+    lines = _folder_changes(workspace, folders[before.path], before, named)
+    return [f"prior: {before.path}: {line}" for line in lines]
+
+
+def _folder_changes(
+    workspace: Workspace,
+    folder: Path,
+    before: DatasetInput,
+    named: Callable[[Listing], list[str]],
+) -> list[str]:
+    if not folder.exists():
+        md5 = workspace.data_md5(folder)
+        if md5 is None or md5 == before.md5:
+            return []  # its bytes are not pulled, but git says that they are the same ones
+        return ["DVC names other bytes than the lock"]
+    listing = dataset.scan(folder, workspace.digests)
+    return [] if listing.digest == before.digest else named(listing) or ["digest differs"]
 
 
 def _named_changes(
@@ -114,7 +157,7 @@ def _named_changes(
     path = workspace.folder(manifest.id).dataset
     if not path.is_file():
         return []
-    index = lock.load_index(path, known.inputs.dataset.digest)
+    index = lock.load_index(path, known.inputs)
     files = difference(index.files, listing.files).sentences()
     try:
         now = record_digests(workspace.dataset(manifest), manifest, listing)
@@ -140,6 +183,21 @@ def _base_changes(
         pinned = before.revision or before.model.startswith("builtin:")
         return [] if pinned else [f"base: {error.what}"]
     return [] if now.digest == before.digest else [f"base: {before.model} has other weights now"]
+
+
+def _parent_changes(
+    workspace: Workspace, manifest: ImageManifest | TextManifest, known: Lock
+) -> list[str]:
+    before = known.inputs.parent
+    try:
+        now = lineage.parent_input(workspace, manifest)
+    except NotFoundError as error:
+        return [f"parent: {error.what}"]
+    if (before and before.tensors) == (now and now.tensors):
+        return []  # under whatever name
+    if before and now and before.ref == now.ref:
+        return [f"parent: {now.ref} has other weights now"]
+    return [f"parent: {before.ref if before else 'none'} -> {now.ref if now else 'none'}"]
 
 
 def _trainer_changes(known: Lock) -> list[str]:

@@ -11,13 +11,15 @@ from lorareg.registry.base import ResolvedBase
 from lorareg.registry.dataset import Listing
 from lorareg.registry.manifest import ImageManifest, Manifest, TextManifest
 from lorareg.registry.workspace import Workspace
-from lorareg.trainers import personal_data
-from lorareg.trainers.data import dialogues
+from lorareg.trainers import parents, personal_data
+from lorareg.trainers.data import class_pictures, dialogues, undecodable
 from lorareg.trainers.data.check import run
 from lorareg.trainers.data.check.findings import ordered
 from lorareg.trainers.data.check.report import Report
 from lorareg.trainers.data.check.wishes import Wishes
+from lorareg.trainers.data.class_pictures import ClassPictures
 from lorareg.trainers.data.records import of_dialogues, of_pictures, read_pictures
+from lorareg.trainers.parents import Parent
 from lorareg.trainers.tasks.base import Task
 
 Stage = Callable[[str, int, int], None]
@@ -31,6 +33,8 @@ class Prepared:
         records: record id -> digest of its caption or dialogue.
         report: what the check of the dataset said; no errors.
         inputs: as the lock will hold them.
+        parent: the adapter to start from, if any.
+        prior: the class pictures, if any.
     """
 
     manifest: ImageManifest | TextManifest
@@ -40,6 +44,14 @@ class Prepared:
     records: Mapping[str, str]
     report: Report
     inputs: lock.Inputs
+    parent: Parent | None = None
+    prior: ClassPictures | None = None
+
+
+@dataclass(frozen=True)
+class _Data:
+    listing: Listing
+    prior: ClassPictures | None
 
 
 class BrokenPicturesError(InvalidFileError):
@@ -52,13 +64,21 @@ class BrokenPicturesError(InvalidFileError):
         self.names = names
 
 
-def prepare(workspace: Workspace, manifest: ImageManifest | TextManifest, stage: Stage) -> Prepared:
-    """Find the base, hash the inputs, read and check the data.
+def prepare(
+    workspace: Workspace,
+    manifest: ImageManifest | TextManifest,
+    stage: Stage,
+    file: Parent | None = None,
+) -> Prepared:
+    """Find base and parent, hash the inputs, read and check the data.
+
+    ``file`` is a parent that the manifest does not name.
 
     Raises:
-        LoraregError: whatever is wrong with base or data, before a model is loaded.
+        LoraregError: whatever is wrong with base, parent or data, before a model is loaded.
     """
     found = resolve_base(workspace, manifest)
+    parent = file or parents.find(workspace, manifest, found)
     folder = workspace.dataset(manifest)
     listing = dataset.scan(folder, workspace.digests)
     personal_data.refuse(manifest, folder, listing)
@@ -66,7 +86,8 @@ def prepare(workspace: Workspace, manifest: ImageManifest | TextManifest, stage:
         workspace, manifest.dataset.path, listing, Wishes.of(manifest, found), stage
     )
     _refuse_errors(report)
-    task, records = _task(workspace, manifest, found, listing, stage)
+    prior = class_pictures.find(workspace, manifest)
+    task, records = _task(workspace, manifest, found, _Data(listing, prior), stage)
     inputs = lock.Inputs(
         base=lock.BaseInput(
             model=base.public_name(manifest.base), revision=found.revision, digest=found.digest
@@ -76,13 +97,15 @@ def prepare(workspace: Workspace, manifest: ImageManifest | TextManifest, stage:
             digest=listing.digest,
             files=len(listing.files),
             records=len(records),
-            md5=workspace.dataset_md5(manifest),
+            md5=workspace.data_md5(folder),
         ),
         config=lock.ConfigInput(digest=manifest.config_digest(), resolved=manifest.config()),
         trainer=lock.TRAINER,
         chat_template=_template(task),
+        parent=parent.input if parent else None,
+        prior=prior.input if prior else None,
     )
-    return Prepared(manifest, found, listing, task, records, report, inputs)
+    return Prepared(manifest, found, listing, task, records, report, inputs, parent, prior)
 
 
 def resolve_base(workspace: Workspace, manifest: Manifest) -> ResolvedBase:
@@ -94,7 +117,7 @@ def _task(
     workspace: Workspace,
     manifest: ImageManifest | TextManifest,
     found: ResolvedBase,
-    listing: Listing,
+    data: _Data,
     stage: Stage,
 ) -> tuple[Task, dict[str, str]]:
     folder = workspace.dataset(manifest)
@@ -102,13 +125,18 @@ def _task(
         from lorareg.trainers.tasks.text import TextTask
 
         rows = dialogues.read_dialogues(folder)
-        replies = TextTask(found, rows, manifest.train.max_length)
+        replies = TextTask(found, rows, manifest.train, stage=stage)
         replies.max_new_tokens = manifest.sample.max_new_tokens
         return replies, of_dialogues(rows)
     from lorareg.trainers.tasks.image import ImageTask
 
-    pictures = read_pictures(folder, manifest, listing)
-    task = ImageTask(found, pictures, manifest.train, manifest.sample, workspace.digests, stage)
+    pictures = read_pictures(folder, manifest, data.listing)
+    beside = data.prior.records if data.prior else ()
+    undecodable.refuse(pictures, beside, workspace.cache, stage)
+    task = ImageTask(
+        found, pictures, manifest.train, manifest.sample, workspace.digests, stage,
+        class_pictures=beside, text_encoder=manifest.lora.text_encoder,
+    )  # fmt: skip
     return task, of_pictures(pictures)
 
 

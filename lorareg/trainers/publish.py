@@ -23,7 +23,7 @@ def publish(
     workspace: Workspace, folder: AssetFolder, prepared: Prepared, made: Made, run: Path
 ) -> Lock:
     """Move the weights into place, track them, write the card, and the lock at the very end."""
-    manifest = prepared.manifest
+    manifest, parent = prepared.manifest, prepared.parent
     fingerprint = prepared.inputs.fingerprint()
     fresh = run / "weights"
     shutil.rmtree(fresh, ignore_errors=True)
@@ -43,6 +43,7 @@ def publish(
         environment=made.environment,
         outputs={path.name: lock.output(path) for path in files},
         result=made.result,
+        parents=(parent.member,) if parent and parent.member else (),
     )
     _draw_dataset(workspace, folder, prepared)
     card.write(folder, manifest, written, prepared.report.statistics)
@@ -51,6 +52,8 @@ def publish(
         "records": dict(prepared.records),
         "statistics": dict(prepared.report.statistics),
     }
+    if prepared.prior:
+        index["prior"] = dict(prepared.prior.listing.files)
     lock.save(folder.dataset, index)
     lock.save(folder.lock, written)
     return written

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Literal
 
 from lorareg.errors import NotFoundError
-from lorareg.registry import lock, sharing
+from lorareg.registry import lineage, lock, sharing
 from lorareg.registry.ids import AssetId, Ref
 from lorareg.registry.lock import Environment, Lock
 from lorareg.registry.manifest import ImageManifest, TextManifest
 from lorareg.registry.pointer import pointer_path
 from lorareg.registry.workspace import Workspace
+from lorareg.trainers import parent_files
 from lorareg.trainers.changes import changed_inputs
 from lorareg.trainers.watching import Watcher
 from lorareg.weights import algebra
@@ -72,12 +73,14 @@ def reproduce(workspace: Workspace, ref: Ref, watcher: Watcher) -> Reproduction:
                 why="nothing was trained and committed there",
                 fix=f"lorareg train {asset}, then lorareg push {asset}",
             )
+        _refuse_lost_file(known)
         if not ref.version:
             _take_changes_along(workspace, clean, asset, watcher)
         _fetch_data(clean, asset)
         changed = changed_inputs(clean, clean.load_manifest(asset), known)
         if changed:
             return Reproduction(asset, "differs", tuple(changed), None, {})
+        _fetch_parent(clean, asset)
         with _scratch() as folder:
             return _train_again(clean, asset, known, folder, watcher)
 
@@ -89,30 +92,53 @@ def _take_changes_along(
     if workspace.history.is_dirty([workspace.folder(asset).manifest]):
         shutil.copyfile(workspace.folder(asset).manifest, clean.folder(asset).manifest)
         watcher.note("with your uncommitted manifest.yaml")
-    data = workspace.dataset(manifest)
+    folders = zip(manifest.data_paths, workspace.data(manifest), clean.data(manifest), strict=True)
+    for name, data, target in folders:
+        if data.exists() and _is_modified(workspace, data):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            copy = shutil.copytree if data.is_dir() else shutil.copyfile
+            copy(data, target)
+            watcher.note(f"with your uncommitted changes in {name}")
+
+
+def _is_modified(workspace: Workspace, data: Path) -> bool:
+    """Whether DVC does not know these bytes."""
     pointer = pointer_path(data)
-    if not data.exists():
-        return
-    tracked = workspace.store.pointer(pointer) if pointer.is_file() else None
-    if tracked is None or workspace.store.status(tracked) == "modified":
-        target = clean.dataset(manifest)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        copy = shutil.copytree if data.is_dir() else shutil.copyfile
-        copy(data, target)
-        watcher.note(f"with your uncommitted changes in {manifest.dataset.path}")
+    return not pointer.is_file() or (
+        workspace.store.status(workspace.store.pointer(pointer)) == "modified"
+    )
 
 
 def _fetch_data(clean: Workspace, asset: AssetId) -> None:
-    data = clean.dataset(clean.load_manifest(asset))
-    if data.exists():
-        return
-    if not pointer_path(data).is_file():
+    missing = [data for data in clean.data(clean.load_manifest(asset)) if not data.exists()]
+    lost = [data.name for data in missing if not pointer_path(data).is_file()]
+    if lost:
         raise NotFoundError(
-            f"the dataset of {asset} is not in git",
-            why=f"there is no {data.name}.dvc",
+            f"the data of {asset} are not in git",
+            why=f"there is no {' and no '.join(f'{name}.dvc' for name in lost)}",
             fix=f"lorareg push {asset} where the data are",
         )
-    sharing.fetch_dataset(clean, asset)
+    if missing:
+        sharing.fetch_data(clean, asset)
+
+
+def _refuse_lost_file(known: Lock) -> None:
+    parent = known.inputs.parent
+    if parent and parent.file:
+        raise NotFoundError(
+            f"{known.asset} started from the file {parent.ref}, which the registry does not hold",
+            why="its weights went in, and only the file has them",
+            fix="keep such an adapter in the registry, name it as parent in the manifest, and "
+            f"train again: lorareg train {known.asset} --from KIND/NAME",
+        )
+
+
+def _fetch_parent(clean: Workspace, asset: AssetId) -> None:
+    """The clean checkout has the parent's lock; a release is fetched when it is read."""
+    manifest = clean.load_manifest(asset)
+    parent = lineage.parent_of(clean, manifest)
+    if parent and not parent.tag:
+        parent_files.fetch(clean, parent, manifest)
 
 
 def _train_again(
@@ -126,7 +152,12 @@ def _train_again(
     manifest = clean.load_manifest(asset)
     prepared = prepare(clean, manifest, watcher.stage)
     environment = known.environment
-    options = Options(precision=environment.precision, threads=environment.threads)
+    options = Options(
+        precision=environment.precision,
+        threads=environment.threads,
+        kernels=environment.kernels,
+        rungs=environment.rungs,
+    )
     with stop_on_signals() as stop:
         made = execute(clean, prepared, options, folder / "run", watcher, stop)
     weights = folder / "weights"
@@ -163,11 +194,11 @@ def _distance(
 
 
 def _environment_changes(before: Environment, after: Environment) -> list[str]:
-    old, new = before.model_dump(), after.model_dump()
+    keys = "python", "platform", "device", "precision", "kernels", "threads", "processes"
     lines = [
-        f"{key}: {old[key]} -> {new[key]}"
-        for key in ("python", "platform", "device", "precision", "threads")
-        if old[key] != new[key]
+        f"{key}: {old} -> {new}"
+        for key in keys
+        if (old := getattr(before, key)) != (new := getattr(after, key))
     ]
     names = sorted(before.packages.keys() | after.packages.keys())
     lines += [
