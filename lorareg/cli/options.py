@@ -28,6 +28,14 @@ RefsArgument = Annotated[
     list[str] | None,
     typer.Argument(metavar="[REF]...", help="Assets; default is all.", autocompletion=complete_ref),
 ]
+AdaptersArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[REF]...",
+        help="Adapters: kind/name, or a unique name.",
+        autocompletion=complete_ref,
+    ),
+]
 OptionalRef = Annotated[
     str | None,
     typer.Argument(metavar="[REF]", help="kind/name; default is all.", autocompletion=complete_ref),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import time
 from typing import Any
 
 import typer
@@ -12,8 +14,14 @@ from typer.core import TyperGroup
 
 from lorareg.errors import LoraregError
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+# Of several processes that train as one, the first one speaks for all.
+QUIET = "LOCAL_RANK" in os.environ and os.environ.get("RANK", "0") != "0"
+# The launcher ends all when one fails: an error of all is said by the first within this time, and
+# one that is still alive then has an error of its own to tell.
+SECONDS_FOR_THE_FIRST = 10.0
+
+out = Console(highlight=False, soft_wrap=True, quiet=QUIET)
+err = Console(stderr=True, highlight=False, soft_wrap=True, quiet=QUIET)
 
 
 class Root(TyperGroup):
@@ -25,6 +33,9 @@ class Root(TyperGroup):
         try:
             return super().invoke(ctx)
         except LoraregError as error:
+            if QUIET:
+                time.sleep(SECONDS_FOR_THE_FIRST)
+                err.quiet = False
             if ctx.params.get("debug"):
                 err.print_exception()
             show_error(error, as_json=wants_json)

@@ -1,41 +1,81 @@
-"""``lorareg train``."""
+"""``lorareg train``: one adapter, several, or the variants of one."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
 import typer
 
-from lorareg.cli.options import OptionalRef
-from lorareg.cli.root import err, out
+from lorareg.cli import train_one, values
+from lorareg.cli.options import AdaptersArgument
 from lorareg.cli.show import Json, as_json
-from lorareg.cli.watch import RunWatcher
 from lorareg.errors import LoraregError
-from lorareg.registry import yamlfile
 from lorareg.registry.ids import RECIPE, AssetId
 from lorareg.registry.workspace import Workspace
+from lorareg.trainers.orders import Order
 
-if TYPE_CHECKING:
-    from lorareg.registry.lock import Result
-    from lorareg.trainers.run import Outcome
-
-BY_HAND = ("dataset.contains_personal_data", "dataset.waiver")
+SWEEP = "lorareg train character/zhangsan --sweep lora.rank=4,8,16"
+LAUNCH = "lorareg train character/zhangsan --launch '--num_processes 2'"
 
 
 def train(
-    ref: OptionalRef = None,
+    refs: AdaptersArgument = None,
     every: Annotated[
         bool, typer.Option("--all", help="Train every adapter that needs it.")
     ] = False,
+    kind: Annotated[
+        str | None, typer.Option(metavar="KIND", help="Train every adapter of a kind: style.")
+    ] = None,
     change: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Write a value into the manifest first."),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="REF|FILE",
+            help="Start from an adapter, which becomes the manifest's parent, or from a file.",
+        ),
+    ] = None,
     restart: Annotated[bool, typer.Option(help="Forget checkpoints and begin anew.")] = False,
+    from_step: Annotated[
+        int | None, typer.Option(metavar="N", help="Go back to the checkpoint of a step first.")
+    ] = None,
     force: Annotated[bool, typer.Option(help="Train even if nothing changed.")] = False,
     skip_broken: Annotated[
         bool, typer.Option(help="List broken pictures in dataset.skip and go on without them.")
     ] = False,
+    executor: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="Where several trainings run: processes here, or a Ray cluster."),
+    ] = "local",
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="How many trainings at a time; they share the cores, and the number of threads "
+            "changes the last bits, so the lock records it.",
+        ),
+    ] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=A,B,C", help="Train every combination and compare them."),
+    ] = None,
+    keep: Annotated[
+        Literal["best"] | None,
+        typer.Option(help="Make the best variant of a sweep the adapter."),
+    ] = None,
+    launch: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OPTIONS",
+            help="Train one adapter on several devices: options of accelerate launch, such as "
+            "'--num_processes 2'.",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Check the data, train, and write weights, lock and card; resumes an interrupted run.
@@ -44,92 +84,65 @@ def train(
         lorareg train character/zhangsan
 
         lorareg train character/zhangsan --set lora.rank=8 --set train.epochs=20
+
+        lorareg train --kind style --jobs 2
+
+        lorareg train character/zhangsan --sweep lora.rank=4,8,16 --keep best
     """
     workspace = Workspace.find()
-    assets = _chosen(workspace, ref, every)
-    for asset in assets if change else []:
-        workspace.edit_manifest(asset, _changes(change or []))
-    outcomes = [_train_one(workspace, asset, restart, force, skip_broken) for asset in assets]
-    if json:
-        documents = [_document(outcome) for outcome in outcomes]
-        as_json(documents if every else documents[0])
-        return
-    for outcome in outcomes:
-        _print(workspace, outcome)
+    assets = _chosen(workspace, refs or (), every, kind)
+    is_one = len(refs or ()) == 1 and not every and kind is None
+    elsewhere = executor != "local" or jobs is not None
+    _refuse(keep and not sweep, "--keep best needs a --sweep", SWEEP)
+    _refuse(sweep and not is_one, "--sweep trains the variants of one adapter", SWEEP)
+    _refuse(sweep and from_step is not None, "a sweep has no step to go back to", SWEEP)
+    _refuse(launch and (sweep or elsewhere or not is_one), "--launch trains one adapter", LAUNCH)
+    changes, axes = values.settings(change or ()), values.axes(sweep or ())
+    for asset in assets if changes else ():
+        workspace.edit_manifest(asset, changes)
+    options = {"restart": restart, "force": force, "parent": start, "from_step": from_step}
+    order = Order(str(workspace.root), str(assets[0]), options, skip_broken)
+    if launch:
+        from lorareg.cli.train_together import train_together
+
+        train_together(order, launch, json)
+    elif axes:
+        from lorareg.cli.sweep import run_sweep
+
+        run_sweep(order, axes, keep, (executor, jobs), json)
+    elif is_one and executor == "local":
+        document = train_one.train_one(order)
+        as_json(document) if json else train_one.show(document)
+    else:
+        from lorareg.cli.train_many import train_assets
+
+        train_assets(order, assets, (executor, jobs), json, only=is_one)
 
 
-def _chosen(workspace: Workspace, ref: str | None, every: bool) -> list[AssetId]:
-    if (ref is None) == (not every):
-        raise LoraregError("name one adapter, or say --all", fix="lorareg train character/zhangsan")
-    if ref is None:
-        return [asset for asset in workspace.assets() if asset.kind != RECIPE]
-    return [workspace.find_asset(ref)]
+def _refuse(wrong: object, what: str, fix: str) -> None:
+    if wrong:
+        raise LoraregError(what, fix=fix)
 
 
-def _changes(pairs: list[str]) -> dict[str, Any]:
-    changes = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise LoraregError(f"--set {pair!r} is not KEY=VALUE", fix="--set lora.rank=8")
-        if key.startswith(BY_HAND):
-            raise LoraregError(
-                f"--set {key} is refused",
-                why="whether people's data may be trained on is not a switch of a command",
-                fix="let an owner edit manifest.yaml, and review it as any change",
-            )
-        changes[key] = yamlfile.scalar(value)
-    return changes
+def _chosen(
+    workspace: Workspace, refs: Sequence[str], every: bool, kind: str | None
+) -> list[AssetId]:
+    """The adapters that are meant, each once.
 
-
-def _train_one(
-    workspace: Workspace, asset: AssetId, restart: bool, force: bool, skip_broken: bool
-) -> Outcome:
-    err.print(f"[bold]{asset}[/]")
-    with RunWatcher(str(asset)) as watcher:
-        # Imported under the bar: torch and its friends take seconds.
-        watcher.note("loading libraries")
-        from lorareg.trainers import run
-        from lorareg.trainers.execute import Options
-        from lorareg.trainers.prepare import BrokenPicturesError
-
-        options = Options(restart=restart, force=force)
-        try:
-            return run.train(workspace, asset, options, watcher)
-        except BrokenPicturesError as error:
-            if not skip_broken:
-                raise
-            known = workspace.load_manifest(asset).dataset.skip
-            workspace.edit_manifest(asset, {"dataset.skip": sorted({*known, *error.names})})
-            watcher.note(f"skipping {len(error.names)} broken pictures, listed in dataset.skip")
-            return run.train(workspace, asset, options, watcher)
-
-
-def _print(workspace: Workspace, outcome: Outcome) -> None:
-    result = outcome.lock.result
-    if not outcome.trained:
-        out.print(f"{outcome.asset}: up to date, {outcome.lock.fingerprint}")
-        return
-    out.print(f"{outcome.asset}: trained {result.steps} steps, {_loss(result)}")
-    for name, output in sorted(outcome.lock.outputs.items()):
-        out.print(f"  {name}  {output.bytes:,} bytes  {output.sha256}")
-    if outcome.run:
-        where = outcome.run.relative_to(workspace.root)
-        err.print(f"  curve, metrics and samples: {where}", markup=False)
-
-
-def _document(outcome: Outcome) -> dict[str, Any]:
-    return {
-        "asset": str(outcome.asset),
-        "trained": outcome.trained,
-        "fingerprint": outcome.lock.fingerprint,
-        "outputs": {n: o.model_dump() for n, o in outcome.lock.outputs.items()},
-        "result": outcome.lock.result.model_dump(),
-    }
-
-
-def _loss(result: Result) -> str:
-    before, after = result.base_validation_loss, result.validation_loss
-    if before is None or after is None:
-        return f"training loss {result.train_loss:.4f}"
-    return f"held-out loss {before:.4f} -> {after:.4f} ({100 * (after / before - 1):+.1f} %)"
+    Raises:
+        LoraregError: none is named, or names and --all or --kind together.
+    """
+    if bool(refs) == (every or kind is not None):
+        raise LoraregError(
+            "name adapters, or say --all or --kind", fix="lorareg train character/zhangsan"
+        )
+    if refs:
+        return list(dict.fromkeys(workspace.find_asset(ref) for ref in refs))
+    found = [asset for asset in workspace.assets() if kind in (None, asset.kind)]
+    adapters = [asset for asset in found if asset.kind != RECIPE]
+    if not adapters:
+        raise LoraregError(
+            f"there is no adapter of kind {kind}" if kind else "there is no adapter yet",
+            fix="lorareg list shows what there is",
+        )
+    return adapters

@@ -16,6 +16,7 @@ class StepFacts:
         rate: learning rate; norm: of the gradient, before clipping.
         units: pictures or supervised tokens that it learned from.
         seconds: it took.
+        unit: what ``units`` counts, "image", "token" or "pair".
     """
 
     step: int
@@ -25,6 +26,7 @@ class StepFacts:
     norm: float
     units: int
     seconds: float
+    unit: str = "image"
 
 
 class Watcher(Protocol):

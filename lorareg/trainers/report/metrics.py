@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lorareg.registry.files import write_atomically
+from lorareg.trainers.report import trackers
 
 
 class MetricsLog:
-    """An append-only log of a run, and the same values for TensorBoard.
+    """An append-only log of a run; its trackers are told the same.
 
     Args:
         folder: of the run.
@@ -20,40 +22,43 @@ class MetricsLog:
     """
 
     def __init__(self, folder: Path, step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
         self._path = folder / "metrics.jsonl"
-        kept = [line for line in _lines(self._path) if _step(line) is not None]
-        kept = [line for line in kept if (_step(line) or 0) <= step and step > 0]
-        write_atomically(self._path, "".join(f"{line}\n" for line in kept))
+        before = read(self._path)
+        kept = [row for row in before if row["step"] <= step and step > 0]
+        write_atomically(self._path, "".join(f"{json.dumps(row)}\n" for row in kept))
         self._stream = self._path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else 0)
+        told = max((row["step"] for row in before), default=-1)
+        self._trackers = trackers.start(folder, trackers.History(kept, told))
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Add one line."""
         self._stream.write(json.dumps({"step": step, **values}) + "\n")
         self._stream.flush()
-        for name, value in values.items():
-            self._board.add_scalar(name, value, step)
+        for tracker in self._trackers:
+            tracker.write(step, values)
+
+    def sync(self) -> None:
+        """Make what was written survive a power cut."""
+        os.fsync(self._stream.fileno())
 
     def close(self) -> None:
         """Flush everything to disk."""
         self._stream.close()
-        self._board.close()
+        for tracker in self._trackers:
+            tracker.close()
 
 
 def read(path: Path) -> list[dict[str, Any]]:
     """Every complete line of a metrics file."""
-    return [json.loads(line) for line in _lines(path) if _step(line) is not None]
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return [row for line in lines if (row := _row(line)) is not None]
 
 
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-
-
-def _step(line: str) -> int | None:
-    """Step of a line; None for one that a kill cut in the middle."""
+def _row(line: str) -> dict[str, Any] | None:
+    """What a line says; None for one that a kill cut in the middle."""
     try:
-        return int(json.loads(line)["step"])
+        row = json.loads(line)
+        row["step"] = int(row["step"])
     except (ValueError, KeyError, TypeError):
         return None
+    return dict(row)
