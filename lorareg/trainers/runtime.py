@@ -6,37 +6,51 @@ import json
 import os
 import platform
 import sys
-import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from lorareg.registry.builtin import cache_folder
 from lorareg.registry.files import write_atomically
 from lorareg.registry.lock import Environment
-from lorareg.trainers.tasks.base import Runtime
+from lorareg.trainers.tasks.base import Kernels, Runtime
+
+if TYPE_CHECKING:
+    from lorareg.trainers.probe import Way, Work
 
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "numpy", "pillow", "lorareg")
 NAMES = {"fp32": "float32", "bf16": "bfloat16"}
 ALIGNMENT = 64  # bytes, of what torch allocates
-MARGIN = 1.2  # how much faster bfloat16 must be to be worth its rounding
+BF16_MARGIN = 1.3  # how much faster bfloat16 must be to be worth its rounding
+PACKED_MARGIN = 1.05  # how much faster packed kernels must be
 
 
-def choose(precision: str, cache: Path, threads: int | None = None) -> Runtime:
-    """The device, dtype and threads of a run.
+def choose(
+    precision: str,
+    cache: Path,
+    threads: int | None = None,
+    kernels: Kernels | None = "plain",
+    work: Work | None = None,
+) -> Runtime:
+    """The device, dtype, threads and kernels of a run.
 
     Args:
         precision: "fp32", "bf16", or "auto" to measure.
         cache: of the registry.
         threads: CPU threads; None takes torch's own choice, one a core.
+        kernels: None measures.
+        work: what to measure, such as a layer of the base; None takes a typical one.
     """
     if threads:
         torch.set_num_threads(threads)
     device = _device()
-    if precision == "auto":
-        precision = _measured(device)
-    return Runtime(device, NAMES[precision], torch.get_num_threads(), cache)
+    precisions = _precisions(precision, device)
+    ways = [(NAMES[name], way) for name in precisions for way in _kernels(kernels, device)]
+    dtype, chosen = ways[0] if len(ways) == 1 else _fastest(ways, work)
+    return Runtime(device, dtype, torch.get_num_threads(), cache, chosen)
 
 
 def settle(runtime: Runtime) -> None:
@@ -72,6 +86,7 @@ def environment(runtime: Runtime, commit: str | None, dirty: bool) -> Environmen
         platform=f"{sys.platform} {platform.machine()} {_processor(runtime.device)}",
         device=runtime.device,
         precision=short[runtime.dtype],
+        kernels=runtime.kernels,
         threads=runtime.threads,
         commit=commit,
         dirty=dirty,
@@ -90,22 +105,48 @@ def _processor(device: str) -> str:
     return torch.backends.cpu.get_cpu_capability()
 
 
-def _measured(device: str) -> str:
-    """bf16 where it is clearly faster, measured once for each machine and torch.
+def _precisions(wish: str, device: str) -> Sequence[str]:
+    if wish != "auto":
+        return (wish,)
+    if device.startswith("cuda"):
+        whole = torch.cuda.is_bf16_supported(including_emulation=False)
+        return ("bf16",) if whole else ("fp32",)
+    fast = device == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return ("fp32", "bf16") if fast else ("fp32",)
+
+
+def _kernels(wish: Kernels | None, device: str) -> Sequence[Kernels]:
+    onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if device != "cpu" or not onednn:
+        return ("plain",)  # also where a lock says "packed"
+    return (wish,) if wish else ("plain", "packed")
+
+
+def _fastest(ways: Sequence[Way], work: Work | None) -> Way:
+    """The fastest of several ways, measured once for each machine, torch and kind of work.
 
     The answer is kept, so that two runs on one machine never choose differently by chance.
     """
-    if device.startswith("cuda"):
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    if device != "cpu" or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return "fp32"
-    name = f"{platform.node()} {platform.machine()} torch {torch.__version__}"
+    from lorareg.trainers import probe
+
+    work = work or probe.Work()
+    among = ", ".join(" ".join(way) for way in ways)
+    place = f"{platform.node()} {platform.machine()} torch {torch.__version__}"
+    name = f"{place}, {torch.get_num_threads()} threads: {work}, of {among}"
     path = cache_folder() / "precision.json"
     known = _known(path)
-    if name not in known:
-        known[name] = "bf16" if _speedup() > MARGIN else "fp32"
+    answers = {" ".join(way): way for way in ways}
+    if known.get(name) not in answers:
+        known[name] = " ".join(probe.fastest(work, ways, _margin))
         write_atomically(path, json.dumps(known, indent=2, sort_keys=True) + "\n")
-    return known[name]
+    return answers[known[name]]
+
+
+def _margin(way: Way) -> float:
+    dtype, kernels = way
+    return (BF16_MARGIN if dtype == "bfloat16" else 1) * (
+        PACKED_MARGIN if kernels == "packed" else 1
+    )
 
 
 def _known(path: Path) -> dict[str, str]:
@@ -113,32 +154,3 @@ def _known(path: Path) -> dict[str, str]:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return {}
-
-
-def _speedup() -> float:
-    """How much faster a convolution and a linear layer are in bfloat16, forward and backward."""
-    times = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        picture = torch.ones(4, 128, 16, 16, dtype=dtype, requires_grad=True)
-        kernel = torch.ones(128, 128, 3, 3, dtype=dtype)
-        rows = torch.ones(512, 512, dtype=dtype, requires_grad=True)
-        matrix = torch.ones(512, 512, dtype=dtype)
-
-        def once(
-            picture: torch.Tensor = picture,
-            kernel: torch.Tensor = kernel,
-            rows: torch.Tensor = rows,
-            matrix: torch.Tensor = matrix,
-        ) -> None:
-            convolved = torch.nn.functional.conv2d(picture, kernel, padding=1)
-            (convolved.float().sum() + (rows @ matrix).float().sum()).backward()  # type: ignore[no-untyped-call]
-
-        once()
-        times[dtype] = min(_seconds(once) for _ in range(9))
-    return times[torch.float32] / times[torch.bfloat16]
-
-
-def _seconds(call: object) -> float:
-    start = time.perf_counter()
-    call()  # type: ignore[operator]
-    return time.perf_counter() - start

@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from lorareg.trainers import runtime
-from lorareg.trainers.tasks.base import Runtime
+from lorareg.trainers.probe import Work
+from lorareg.trainers.tasks.base import Kernels, Runtime
+
+SMALL = Work(width=16, rows=4, convolves=False)
+
+on_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="on CUDA nothing is measured")
 
 
 @pytest.fixture(autouse=True)
@@ -36,27 +42,62 @@ def test_threads_are_those_asked_for(tmp_path: Path) -> None:
     assert found.threads == torch.get_num_threads() == 2
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="on CUDA nothing is measured")
+@on_cpu
 def test_auto_is_measured_once_and_then_remembered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runtime, "cache_folder", lambda: tmp_path)
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
 
-    first = runtime.choose("auto", tmp_path)
+    first = runtime.choose("auto", tmp_path, 1, None, SMALL)
     kept = json.loads((tmp_path / "precision.json").read_text())
-    ((machine, choice),) = kept.items()
-    other = {"fp32": "bf16", "bf16": "fp32"}[choice]
-    (tmp_path / "precision.json").write_text(json.dumps({machine: other}))
-    second = runtime.choose("auto", tmp_path)
+    ((measured, choice),) = kept.items()
+    other = "bfloat16 plain" if choice == "float32 packed" else "float32 packed"
+    (tmp_path / "precision.json").write_text(json.dumps({measured: other}))
+    second = runtime.choose("auto", tmp_path, 1, None, SMALL)
 
-    assert runtime.NAMES[choice] == first.dtype
-    assert runtime.NAMES[other] == second.dtype
-    assert platform.node() in machine
-    assert torch.__version__ in machine
+    assert choice == f"{first.dtype} {first.kernels}"
+    assert other == f"{second.dtype} {second.kernels}"
+    assert platform.node() in measured
+    assert torch.__version__ in measured
+    assert str(SMALL) in measured
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="on CUDA nothing is measured")
+@on_cpu
+def test_another_kind_of_work_is_measured_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "cache_folder", lambda: tmp_path)
+
+    runtime.choose("fp32", tmp_path, 1, None, SMALL)
+    runtime.choose("fp32", tmp_path, 1, None, replace(SMALL, rows=5))
+    runtime.choose("fp32", tmp_path, 1, None, SMALL)
+
+    assert len(json.loads((tmp_path / "precision.json").read_text())) == 2
+
+
+@on_cpu
+@pytest.mark.parametrize("kernels", ["plain", "packed"])
+def test_what_was_chosen_is_not_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernels: Kernels
+) -> None:
+    monkeypatch.setattr(runtime, "cache_folder", lambda: tmp_path)
+
+    found = runtime.choose("fp32", tmp_path, 1, kernels, SMALL)
+
+    assert (found.dtype, found.kernels) == ("float32", kernels)
+    assert not (tmp_path / "precision.json").exists()
+
+
+def test_without_onednn_kernels_are_plain_whatever_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+
+    assert runtime.choose("fp32", tmp_path, 1, "packed", SMALL).kernels == "plain"
+
+
+@on_cpu
 @pytest.mark.parametrize("damage", ["", "[]", '{"x"', "[1, 2]"])
 def test_a_damaged_memory_is_measured_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
@@ -65,7 +106,7 @@ def test_a_damaged_memory_is_measured_anew(
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
     (tmp_path / "precision.json").write_text(damage)
 
-    found = runtime.choose("auto", tmp_path)
+    found = runtime.choose("auto", tmp_path, work=SMALL)
 
     assert found.dtype in ("float32", "bfloat16")
     assert len(json.loads((tmp_path / "precision.json").read_text())) == 1
@@ -79,11 +120,12 @@ def test_a_settled_run_refuses_what_cannot_be_repeated(tmp_path: Path) -> None:
 
 
 def test_the_environment_names_what_can_explain_a_difference(tmp_path: Path) -> None:
-    place = Runtime("cpu", "bfloat16", 3, tmp_path)
+    place = Runtime("cpu", "bfloat16", 3, tmp_path, "packed")
 
     found = runtime.environment(place, "abc", dirty=True)
 
     assert (found.device, found.precision, found.threads) == ("cpu", "bf16", 3)
+    assert found.kernels == "packed"
     assert (found.commit, found.dirty) == ("abc", True)
     assert set(found.packages) == set(runtime.PACKAGES)
     assert str(tmp_path) not in found.model_dump_json()
