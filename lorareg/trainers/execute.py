@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lorareg.registry import lock
+from lorareg.registry.manifest import Lora
 from lorareg.registry.workspace import Workspace
-from lorareg.trainers import inject, runtime
+from lorareg.trainers import footprint, inject, optim, parents, runtime, variants
+from lorareg.trainers.inject import Adapters
 from lorareg.trainers.loop import Loop
+from lorareg.trainers.packed.install import install
 from lorareg.trainers.prepare import Prepared
+from lorareg.trainers.probe import Work
 from lorareg.trainers.quiet import quiet_libraries
 from lorareg.trainers.randomness import Draws
-from lorareg.trainers.report import curves
+from lorareg.trainers.ranks import Ranks
+from lorareg.trainers.report import curves, metrics
+from lorareg.trainers.report.trends import Trends
 from lorareg.trainers.samples import Sampler
+from lorareg.trainers.tasks.base import Kernels, Runtime
 from lorareg.trainers.watching import Watcher
 from lorareg.weights.adapter import LoraAdapter
 
@@ -28,17 +35,26 @@ class Options:
         force: train even if the lock already has this fingerprint.
         precision: instead of the manifest's; ``reproduce`` passes what the lock recorded.
         threads: CPU threads; None takes one a core.
+        kernels: instead of the fastest here; ``reproduce`` passes what the lock recorded.
+        from_step: go back to the checkpoint of this step first, and forget later ones.
+        rungs: what was done for want of memory in the run to repeat; ``reproduce`` passes it.
+        parent: an adapter or a file to start from: the one thing here that shapes the weights. An
+            adapter is written into the manifest.
     """
 
     restart: bool = False
     force: bool = False
     precision: str | None = None
     threads: int | None = None
+    kernels: Kernels | None = None
+    from_step: int | None = None
+    rungs: tuple[lock.Rung, ...] = ()
+    parent: str | None = None
 
     @property
     def anew(self) -> bool:
         """Whether an up-to-date lock is no reason to stop."""
-        return self.restart or self.force
+        return self.restart or self.force or self.from_step is not None
 
 
 @dataclass(frozen=True)
@@ -58,39 +74,83 @@ def execute(
     watcher: Watcher,
     stop: Callable[[], bool],
 ) -> Made:
-    """Train what is prepared, in the folder ``run``; nothing else of the registry changes."""
-    manifest, task = prepared.manifest, prepared.task
-    place = runtime.choose(
-        options.precision or manifest.train.precision, workspace.cache, options.threads
-    )
+    """Train what is prepared, in the folder ``run``; nothing else of the registry changes.
+
+    Of several processes only the first returns; the others end when the last step is done.
+    """
+    manifest, ranks = prepared.manifest, Ranks.current()
+    extra = optim.package(manifest.train)
+    place = _place(workspace, prepared, options, ranks)
     runtime.settle(place)
     quiet_libraries()
-    watcher.note(f"{place.device}, {place.dtype}, {place.threads} threads")
-    models = task.load(place)
-    ranks = dict.fromkeys(task.targets(manifest.lora), manifest.lora.rank)
-    adapters = inject.inject(models, ranks, manifest.lora, Draws(manifest.train.seed))
-    sampler = Sampler(task, adapters, manifest.sample, run)
+    several = f", {ranks.count} processes" if ranks.count > 1 else ""
+    watcher.note(f"{place.device}, {place.dtype}, {place.threads} threads{several}")
+    adapters = _adapted(prepared, place, ranks, watcher)
+    sampler = Sampler(prepared.task, adapters, manifest.sample, run)
+    trends = Trends(watcher, lambda: metrics.read(run / "metrics.jsonl"))
     loop = Loop(
-        task, adapters, manifest.train, place, run, watcher, stop,
+        prepared.task, adapters, manifest.train, place, run, trends, stop,
         sample=sampler.keep, sample_steps=manifest.sample.every_steps,
+        ranks=ranks, rungs=options.rungs,
     )  # fmt: skip
     cursor = loop.run()
+    ranks.leave_to_leader()
     curves.draw_loss(run, str(manifest.id))
-    replies = sampler.final()
-    result = lock.Result(
+    result = _result(manifest.lora, loop, sampler.final())
+    history = workspace.history
+    environment = runtime.environment(place, history.head(), history.is_dirty())
+    packages = environment.packages | extra
+    made_by = {"processes": ranks.count, "rungs": cursor.rungs, "packages": packages}
+    return Made(adapters.snapshot(), result, environment.model_copy(update=made_by))
+
+
+def _adapted(prepared: Prepared, place: Runtime, ranks: Ranks, watcher: Watcher) -> Adapters:
+    """The frozen models in memory, with the adapters to train on them; says what is coming."""
+    manifest, task = prepared.manifest, prepared.task
+    if warned := footprint.load_note(prepared.base, manifest.train, place):
+        watcher.note(warned)
+    models = ranks.leader_first(lambda: task.load(place))
+    for line in (*task.describe(), *variants.costs(manifest.lora)):
+        watcher.note(line)
+    sizes = inject.ranks_of(task.targets(manifest.lora), manifest.lora)
+    adapters = inject.inject(models, sizes, manifest.lora, Draws(manifest.train.seed))
+    if prepared.parent:
+        watcher.note(parents.start(adapters, prepared.parent))
+    if ranks.leads:
+        heaviest = task.rehearsal(min(manifest.train.batch_size, len(task.ids)))
+        for line in footprint.notes(adapters, heaviest, manifest.train, place):
+            watcher.note(line)
+    install(models, adapters, place)
+    return adapters
+
+
+def _place(workspace: Workspace, prepared: Prepared, options: Options, ranks: Ranks) -> Runtime:
+    """Where to compute; several processes do it in one precision, with the same kernels."""
+    precision = options.precision or prepared.manifest.train.precision
+    work = Work.of(prepared.base, prepared.manifest.train)
+    mine = ranks.leader_first(
+        lambda: runtime.choose(precision, workspace.cache, options.threads, options.kernels, work)
+    )
+    if ranks.count == 1:
+        return mine
+    first = ranks.decided(mine)
+    return replace(mine, device=ranks.device, dtype=first.dtype, kernels=first.kernels)
+
+
+def _result(lora: Lora, loop: Loop, replies: Sequence[lock.Reply]) -> lock.Result:
+    """How a finished run went, for the lock."""
+    cursor, (rank, alpha) = loop.cursor, variants.published(lora)
+    return lock.Result(
         steps=cursor.step,
         best_step=cursor.best_step or cursor.step,
         train_loss=cursor.train_loss,
         base_validation_loss=cursor.base_loss,
         validation_loss=cursor.validation_loss if cursor.best_loss is None else cursor.best_loss,
         seconds=round(cursor.seconds, 1),
-        rank=manifest.lora.rank,
-        alpha=manifest.lora.alpha,
-        modules=len(adapters.layers),
+        rank=rank,
+        alpha=alpha,
+        modules=len(loop.setup.adapters.layers),
         stopped="early" if cursor.finished == "early" else "finished",
         held_out=len(loop.plan.held_out),
         replies=tuple(replies),
     )
-    history = workspace.history
-    environment = runtime.environment(place, history.head(), history.is_dirty())
-    return Made(adapters.snapshot(), result, environment)

@@ -1,4 +1,4 @@
-"""The shared LoRA core: one loop for every task.
+"""The shared LoRA core: one loop for every task, as the order in which things happen.
 
 A step is a pure function of (seed, step number, weights so far): the order of records, every draw
 and the learning rate are computed from the step number. So a run that is resumed at any step is the
@@ -7,23 +7,26 @@ run that was never stopped, bit for bit on a CPU.
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from lorareg.errors import InterruptedTrainingError, TrainingError
+from lorareg.registry.lock import Rung
 from lorareg.registry.training import Training
-from lorareg.trainers import checkpoints, optim
+from lorareg.trainers import checkpoints, held_out
 from lorareg.trainers.checkpoints import Cursor
+from lorareg.trainers.forward import Setup
 from lorareg.trainers.inject import Adapters
+from lorareg.trainers.ladder import Ladder, OutOfMemory
 from lorareg.trainers.plan import Plan
 from lorareg.trainers.randomness import Draws
+from lorareg.trainers.ranks import Ranks
 from lorareg.trainers.report.metrics import MetricsLog
+from lorareg.trainers.state import State
+from lorareg.trainers.step import Gradient, check_finite, gradient
 from lorareg.trainers.tasks.base import Runtime, Task
 from lorareg.trainers.watching import StepFacts, Watcher
 
@@ -41,6 +44,8 @@ class Loop:
         stop: asked after every step; True saves and stops.
         sample: called with the step number when samples are due.
         sample_steps: steps between two samples; 0 for none.
+        ranks: which of the processes of the run this is.
+        rungs: what is known to be too much for memory, of a run that this one repeats.
     """
 
     def __init__(
@@ -54,22 +59,26 @@ class Loop:
         stop: Callable[[], bool],
         sample: Callable[[int], None],
         sample_steps: int,
+        ranks: Ranks = Ranks(),  # noqa: B008  (frozen)
+        rungs: Sequence[Rung] = (),
     ) -> None:
-        self.task = task
-        self.adapters = adapters
         self.settings = settings
-        self.runtime = runtime
         self.folder = folder
         self.watcher = watcher
         self.stop = stop
         self.sample = sample
         self.sample_steps = sample_steps
-        self.plan = Plan.of(task.ids, settings)
-        self.draws = Draws(settings.seed)
-        self.parameters = adapters.named_parameters()
-        self.optimizer = optim.optimizer(self.parameters.values(), settings)
-        self.best: dict[str, torch.Tensor] = {}
+        self.ranks = ranks
+        self.plan = Plan.of(task.ids, settings, task.shape)
+        parameters = adapters.named_parameters()
+        self.setup = Setup(
+            task, adapters, parameters, settings, runtime, folder, ranks, self.plan,
+            Draws(settings.seed),
+        )  # fmt: skip
+        self.state = State(parameters, settings, self.plan.total)
+        self.ladder = Ladder(adapters.models.values(), settings, watcher.note, rungs)
         self.cursor = Cursor()
+        self._metrics: MetricsLog | None = None
         self._started = time.monotonic()
 
     def run(self) -> Cursor:
@@ -77,7 +86,8 @@ class Loop:
 
         Raises:
             InterruptedTrainingError: ``stop`` said so; the state is saved.
-            TrainingError: a loss or gradient is not finite, or nothing moved.
+            TrainingError: a loss or gradient is not finite, memory is too small for a single
+                record, or nothing moved.
         """
         self._resume()
         if self.settings.warmup_steps >= self.plan.total:
@@ -85,159 +95,154 @@ class Loop:
                 f"warm-up takes all {self.plan.total} steps: the learning rate never gets to "
                 f"{self.settings.learning_rate:g}; lower train.warmup_steps"
             )
-        metrics = MetricsLog(self.folder, self.cursor.step)
+        self._metrics = MetricsLog(self.folder, self.cursor.step) if self.ranks.leads else None
         try:
             if self.cursor.step == 0:
-                self._validate(metrics)
+                self._validate()
             while not self.cursor.finished:
-                self._advance(metrics)
+                self._advance()
         finally:
-            metrics.close()
+            if self._metrics:
+                self._metrics.close()
         self._finish()
         return self.cursor
 
-    def _advance(self, metrics: MetricsLog) -> None:
-        step = self.cursor.step
-        rate = optim.learning_rate(self.settings, step, self.plan.total)
+    def _advance(self) -> None:
         began = time.monotonic()
-        loss, norm, units = self._step(step, rate)
-        self.cursor = replace(self.cursor, step=step + 1, train_loss=loss)
-        metrics.write(step + 1, {"loss": loss, "learning_rate": rate, "grad_norm": norm})
-        seconds = time.monotonic() - began
-        self.watcher.step(StepFacts(step + 1, self.plan.total, loss, rate, norm, units, seconds))
-        last = step + 1 == self.plan.total
+        step, last = self.cursor.step, self.cursor.step + 1 == self.plan.total
+        found = self._gradient(step)
+        self.state.step(step)
+        self.cursor = replace(self.cursor, step=step + 1, train_loss=found.loss)
+        rate = self.state.optimizer.rate(step)
+        self._log({"loss": found.loss, "learning_rate": rate, "grad_norm": found.norm})
+        self.watcher.step(
+            StepFacts(
+                step + 1, self.plan.total, found.loss, rate, found.norm, found.units,
+                time.monotonic() - began, self.setup.task.unit,
+            )
+        )  # fmt: skip
         if last or (step + 1) % self._validation_steps == 0:
-            self._validate(metrics)
+            self._validate()
         if last and not self.cursor.finished:
             self.cursor = replace(self.cursor, finished="finished")
-        stopping = self.stop()
-        sampling = self.sample_steps > 0 and (step + 1) % self.sample_steps == 0
+        stopping = self.ranks.any(self.stop())
+        sampling = self._samples_at(step + 1)
         due = sampling or (step + 1) % self.settings.save_steps == 0
         if self.cursor.finished or stopping or due:
             self._save()
         if sampling:  # after the save: whatever goes wrong in it costs no step
-            self.sample(step + 1)
+            self._sample()
         if stopping and not self.cursor.finished:
-            raise InterruptedTrainingError(
-                f"stopped after step {step + 1} of {self.plan.total}",
-                why="you asked for it; everything so far is saved",
-                fix="run the same lorareg train again to go on from here",
-            )
+            self.ranks.together(self._interrupt)
 
-    def _step(self, step: int, rate: float) -> tuple[float, float, int]:
-        """One optimizer step; returns the mean loss, the gradient norm and the loss terms."""
-        batches = self.plan.micro_batches(step, self.draws)
-        weight = sum(self.task.weight(record) for batch in batches for record in batch)
-        draws = self.draws.at("train", step)
-        self.adapters.train(True)
-        self.optimizer.zero_grad(set_to_none=True)
-        total = 0.0
-        for number, batch in enumerate(batches):
-            torch.manual_seed(draws.key("dropout", number))
-            with self._autocast():
-                loss = self.task.losses(batch, draws).sum() / weight
-            self._check_finite(float(loss.detach()), "loss", step, batch)
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += float(loss.detach())
-        norm = self._clip()
-        self._check_finite(norm, "gradient", step, [r for batch in batches for r in batch])
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
-        return total, norm, weight
+    def _gradient(self, step: int) -> Gradient:
+        """The gradient of a step, on lower rungs until it fits into memory."""
+        while True:
+            with suppress(OutOfMemory):
+                return gradient(self.setup, step, self.ladder.limit(step))
+            # here the failed pass is no longer held by its error
+            self.ranks.together(lambda: self.ladder.lower(step))
+            self.cursor = replace(self.cursor, rungs=self.ladder.rungs)
+            self._save()  # so that a run that is killed from here on takes the same rung here
 
-    def _clip(self) -> float:
-        limit = self.settings.max_grad_norm or math.inf
-        return float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), limit))
-
-    def _check_finite(self, value: float, what: str, step: int, records: Sequence[str]) -> None:
-        if math.isfinite(value):
-            return
-        raise TrainingError(
-            f"the {what} of step {step + 1} is {value}",
-            why=f"records: {', '.join(records)}",
-            fix="look at these records, or lower train.learning_rate"
-            + ("" if self.runtime.dtype == "float32" else ", or set train.precision: fp32"),
-        )
-
-    def _validate(self, metrics: MetricsLog) -> None:
+    def _validate(self) -> None:
         if not self.plan.held_out:
             return
-        loss = self._held_out_loss()
         step = self.cursor.step
-        self._check_finite(loss, "validation loss", step - 1, self.plan.held_out)
-        metrics.write(step, {"validation_loss": loss})
-        self.cursor = self.cursor.validated(loss, self.settings.validation)
-        if self.cursor.best_step == step > 0:
-            self.best = {n: p.detach().cpu().clone() for n, p in self.parameters.items()}
+        with self.state.judged():
+            loss = held_out.loss(self.setup, self.ladder.limit(step - 1))
+            seen = held_out.measured(self.setup)  # before the base alone is judged
+            what = f"validation loss of step {step}"
+            self.ranks.together(lambda: check_finite(self.setup, loss, what, self.plan.held_out))
+            self.cursor = self.cursor.validated(loss, self.settings.validation)
+            if step == 0 and self.state.begins_changed:
+                self.cursor = replace(self.cursor, base_loss=self._loss_of_base())
+            if self.cursor.best_step == step > 0:
+                self.state.remember_best()
+        self._log({"validation_loss": loss, **seen})
         self.watcher.validated(step, loss, self.cursor.base_loss or loss)
 
-    def _held_out_loss(self) -> float:
-        self.adapters.train(False)
-        total, weight = 0.0, 0
-        with torch.no_grad(), self._autocast():
-            for start in range(0, len(self.plan.held_out), self.plan.batch):
-                batch = self.plan.held_out[start : start + self.plan.batch]
-                for number in range(self.task.validation_rounds):
-                    draws = self.draws.at("validation", number)
-                    total += float(self.task.losses(batch, draws, number).sum())
-                    weight += sum(self.task.weight(record) for record in batch)
-        return total / weight
+    def _loss_of_base(self) -> float:
+        with self.setup.adapters.disabled():
+            return held_out.loss(self.setup, self.ladder.limit(-1))
 
     @property
     def _validation_steps(self) -> int:
         return self.settings.validation.every_steps or self.plan.steps_per_epoch
 
-    @contextmanager
-    def _autocast(self) -> Iterator[None]:
-        dtype = getattr(torch, self.runtime.dtype)
-        kind = torch.device(self.runtime.device).type
-        enabled = dtype is not torch.float32
-        with (
-            torch.autocast(kind, dtype=dtype, enabled=enabled),
-            self.adapters.uncast_inputs(enabled),
-        ):
-            yield
+    def _samples_at(self, step: int) -> bool:
+        return self.sample_steps > 0 and step > 0 and step % self.sample_steps == 0
+
+    def _sample(self) -> None:
+        if self.ranks.leads:
+            with self.state.judged():
+                self.sample(self.cursor.step)
+
+    def _log(self, values: Mapping[str, float]) -> None:
+        if self._metrics:
+            self._metrics.write(self.cursor.step, values)
+
+    def _interrupt(self) -> None:
+        raise InterruptedTrainingError(
+            f"stopped after step {self.cursor.step} of {self.plan.total}",
+            why="you asked for it; everything so far is saved",
+            fix="run the same lorareg train again to go on from here",
+        )
 
     def _save(self) -> None:
         now = time.monotonic()
         seconds = self.cursor.seconds + now - self._started
         self._started = now
-        self.cursor = replace(self.cursor, seconds=seconds)
-        moments = optim.state_tensors(self.optimizer, self.parameters)
-        checkpoints.save(
-            self.folder / "checkpoints",
-            self.cursor,
-            {"adapter": dict(self.parameters), "best": self.best, "optimizer": moments},
-        )
+        self.cursor = replace(self.cursor, seconds=seconds, place=self._place)
+        self.ranks.together(self._write)
+
+    def _write(self) -> None:
+        bundle = self.state.bundle()
+        if not self.ranks.leads:
+            return
+        if self._metrics:
+            self._metrics.sync()  # a power cut must not take lines of steps that the bundle has
+        keep = self.settings.keep_checkpoints
+        checkpoints.save(self.folder / "checkpoints", self.cursor, bundle, keep)
 
     def _resume(self) -> None:
-        found = checkpoints.latest(self.folder / "checkpoints")
+        folder = self.folder / "checkpoints"
+        found = self.ranks.decided(checkpoints.latest(folder) if self.ranks.leads else None)
         if found is None:
             return
         self.cursor, bundle = found
-        self._put(bundle["adapter"])
-        self.best = bundle.get("best", {})
-        optim.restore_state(self.optimizer, self.parameters, bundle["optimizer"])
+        self.state.restore(bundle)
+        self.ladder.rungs = self.cursor.rungs
         self.watcher.note(f"resumed after step {self.cursor.step} of {self.plan.total}")
+        if self.cursor.place not in ("", self._place):
+            self.watcher.note(
+                f"it ran on {self.cursor.place} and goes on on {self._place}: the weights will be "
+                "those of an unbroken run up to rounding, not to the bit"
+            )
+        if self._samples_at(self.cursor.step):
+            self._sample()  # a kill may have come between the save and the sample
+
+    @property
+    def _place(self) -> str:
+        runtime, count = self.setup.runtime, self.ranks.count
+        words = f"{runtime.device}, {runtime.dtype}, {runtime.kernels} kernels"
+        return words if count == 1 else f"{words}, {count} processes"
 
     def _finish(self) -> None:
-        if self.best:
-            self._put(self.best)
-        if not any(n.endswith(".up") and p.any() for n, p in self.parameters.items()):
-            raise TrainingError(
-                "the adapter did not move",
-                why="every up matrix is still zero after the last step",
-                fix="raise train.learning_rate or train.epochs",
-            )
+        self.state.settle()
+        self.ranks.together(self._check_moved)
         cursor = self.cursor
-        if cursor.base_loss is not None and (cursor.best_loss or 0.0) >= cursor.base_loss:
+        if cursor.start_loss is not None and (cursor.best_loss or 0.0) >= cursor.start_loss:
+            start = "what it started from" if self.state.begins_changed else "the base"
             self.watcher.note(
-                "the adapter is no better than the base on the held-out records: "
-                f"{cursor.best_loss:.4f} against {cursor.base_loss:.4f}"
+                f"the adapter is no better than {start} on the held-out records: "
+                f"{cursor.best_loss:.4f} against {cursor.start_loss:.4f}"
             )
 
-    def _put(self, values: Mapping[str, torch.Tensor]) -> None:
-        with torch.no_grad():
-            for name, parameter in self.parameters.items():
-                parameter.copy_(values[name])
+    def _check_moved(self) -> None:
+        if not self.state.moved:
+            raise TrainingError(
+                "the adapter did not move",
+                why="every up matrix is after the last step what it was before the first",
+                fix="raise train.learning_rate or train.epochs",
+            )

@@ -14,6 +14,7 @@ import traceback
 from pathlib import Path
 
 from lorareg.registry import digest
+from lorareg.registry.image_training import Buckets
 from lorareg.registry.manifest import Lora
 from lorareg.trainers.data.images import ImageRecord
 from lorareg.trainers.tasks.base import Runtime
@@ -36,7 +37,14 @@ def start(base: Path, pictures: Path, run: Path) -> Run:
         Runtime("cpu", "float32", 1, run.parent / f"cache-{run.name}"),
         run.parent,
         TRAINING.model_copy(
-            update={"save_steps": 1, "caption_dropout": 0.3, "gradient_accumulation_steps": 2}
+            update={
+                "save_steps": 1,
+                "caption_dropout": 0.3,
+                "gradient_accumulation_steps": 2,
+                "ema": 0.8,
+                "flip": True,
+                "buckets": Buckets(step=8, upscale=True),
+            }
         ),
         Lora(rank=4, alpha=8, dropout=0.2),
     )

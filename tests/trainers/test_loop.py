@@ -14,10 +14,11 @@ import torch
 from lorareg.errors import TrainingError
 from lorareg.registry.manifest import Lora
 from lorareg.registry.training import Validation
-from lorareg.trainers import checkpoints
+from lorareg.trainers import checkpoints, held_out
 from lorareg.trainers.randomness import Draws
 from lorareg.trainers.report import metrics
 from lorareg.trainers.samples import Sampler
+from lorareg.trainers.step import gradient
 from tests.trainers.pico_images import SAMPLING, Case, Run
 
 FIXED = Draws(7).at("validation", 0)
@@ -26,7 +27,7 @@ FIXED = Draws(7).at("validation", 0)
 def move(run: Run) -> None:
     """Give every ``up`` matrix values, so that every gradient is one."""
     with torch.no_grad():
-        for name, parameter in run.loop.parameters.items():
+        for name, parameter in run.loop.state.parameters.items():
             parameter.copy_(Draws(5).normal(parameter.shape, name) * 0.1)
 
 
@@ -38,7 +39,7 @@ def fixed_loss(run: Run) -> float:
 
 
 def weights(run: Run) -> dict[str, torch.Tensor]:
-    return {name: value.detach().clone() for name, value in run.loop.parameters.items()}
+    return {name: value.detach().clone() for name, value in run.loop.state.parameters.items()}
 
 
 def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -92,8 +93,8 @@ def test_a_batch_of_four_is_four_accumulated_batches_of_one(
         ).start(f"{batch}x{accumulation}")
         move(run)
         # step 1 is the last of its epoch: three records instead of four
-        losses.append([run.loop._step(step, 0.0)[0] for step in (0, 1)])
-        gradients.append([p.grad for p in run.loop.parameters.values()])
+        losses.append([gradient(run.loop.setup, step).loss for step in (0, 1)])
+        gradients.append([p.grad for p in run.loop.state.parameters.values()])
 
     for other in (1, 2):
         assert losses[other] == pytest.approx(losses[0], abs=1e-6)
@@ -105,10 +106,10 @@ def test_gradients_are_clipped_to_the_norm_that_was_set(case: Case) -> None:
     run = case.with_training(max_grad_norm=0.01).start()
     move(run)
 
-    _, norm, _ = run.loop._step(0, 0.0)
+    norm = gradient(run.loop.setup, 0).norm
 
     clipped = torch.stack(
-        [p.grad.norm() for p in run.loop.parameters.values() if p.grad is not None]
+        [p.grad.norm() for p in run.loop.state.parameters.values() if p.grad is not None]
     )
     assert norm > 0.01
     assert float(clipped.norm()) == pytest.approx(0.01, rel=1e-3)
@@ -119,11 +120,11 @@ def test_validation_is_the_same_every_time_and_leaves_no_trace(case: Case) -> No
     move(run)
     before = weights(run)
 
-    first, second = (run.loop._held_out_loss() for _ in range(2))
+    first, second = (held_out.loss(run.loop.setup) for _ in range(2))
 
     assert first == second
     assert equal(weights(run), before)
-    assert all(p.grad is None for p in run.loop.parameters.values())
+    assert all(p.grad is None for p in run.loop.state.parameters.values())
 
 
 def test_validation_does_not_depend_on_the_batch_or_on_dropout(case: Case) -> None:
@@ -133,7 +134,7 @@ def test_validation_does_not_depend_on_the_batch_or_on_dropout(case: Case) -> No
             batch_size=batch, caption_dropout=0.5
         ).start(f"{batch}")  # fmt: skip
         move(run)
-        found.append(run.loop._held_out_loss())
+        found.append(held_out.loss(run.loop.setup))
 
     assert found[0] == pytest.approx(found[1], rel=1e-5)
 
@@ -174,7 +175,7 @@ def test_the_best_adapter_is_the_one_that_is_left(case: Case) -> None:
     assert cursor.best_loss == min(losses.values())
     assert losses[cursor.best_step] == cursor.best_loss
     assert 0 < cursor.best_step < cursor.step
-    assert run.loop._held_out_loss() == cursor.best_loss
+    assert held_out.loss(run.loop.setup) == cursor.best_loss
 
 
 def test_patience_ends_a_run_that_gets_no_better(case: Case) -> None:
@@ -218,8 +219,8 @@ def test_a_loss_that_is_not_finite_names_step_and_records_and_keeps_the_checkpoi
     case: Case, value: float
 ) -> None:
     run = case.with_training(save_steps=1).start()
-    victim = run.loop.plan.micro_batches(2, run.loop.draws)[0]
-    run.task._ready.latents[victim[0]]["mean"][0, 0, 0] = value
+    victim = run.loop.plan.micro_batches(2, run.loop.setup.draws)[0]
+    spoil(run, victim[0], value)
 
     with pytest.raises(TrainingError) as caught:
         run.loop.run()
@@ -228,13 +229,15 @@ def test_a_loss_that_is_not_finite_names_step_and_records_and_keeps_the_checkpoi
     assert found is not None
     assert found[0].step == 2
     assert "the loss of step 3 is" in caught.value.what
-    assert caught.value.why == f"records: {', '.join(victim)}"
+    untouched = "the checkpoints of step 1, 2 are untouched"
+    assert caught.value.why == f"records: {', '.join(victim)}; {untouched}"
+    assert "--from-step" in caught.value.fix
     assert all(value.isfinite().all() for value in found[1]["adapter"].values())
 
 
 def test_a_gradient_that_is_not_finite_stops_before_it_reaches_the_weights(case: Case) -> None:
     run = case.start()
-    parameter = next(iter(run.loop.parameters.values()))
+    parameter = next(iter(run.loop.state.parameters.values()))
     parameter.register_hook(lambda gradient: gradient * math.nan)  # type: ignore[no-untyped-call]
 
     with pytest.raises(TrainingError, match="the gradient of step 1 is nan"):
@@ -245,7 +248,7 @@ def test_a_gradient_that_is_not_finite_stops_before_it_reaches_the_weights(case:
 
 def test_a_validation_loss_that_is_not_finite_is_an_error(case: Case) -> None:
     run = case.start()
-    run.task._ready.latents[run.loop.plan.held_out[0]]["mean"][0, 0, 0] = math.nan
+    spoil(run, run.loop.plan.held_out[0], math.nan)
 
     with pytest.raises(TrainingError, match="the validation loss of step 0 is nan"):
         run.loop.run()
@@ -321,3 +324,23 @@ def test_bfloat16_learns_what_float32_learns(case: Case) -> None:
         losses[dtype] = run.loop.run().best_loss
 
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.01)
+
+
+def spoil(run: Run, record: str, value: float) -> None:
+    """Put a number into the latents of a picture."""
+    inputs = run.task.inputs
+    inputs._latents[inputs._view(record)]["mean"][0, 0, 0] = value
+
+
+def test_gradient_checkpointing_changes_no_bit(case: Case) -> None:
+    dropping = replace(case, lora=Lora(rank=4, alpha=8, dropout=0.3)).with_training(epochs=2)
+    kept = dropping.start("kept")
+    again = dropping.with_training(gradient_checkpointing=True).start("again")
+    blocks = [part for part in again.unet.modules() if hasattr(part, "gradient_checkpointing")]
+
+    kept.loop.run()
+    again.loop.run()
+
+    assert all(block.gradient_checkpointing for block in blocks)
+    assert equal(weights(kept), weights(again))
+    assert rows(case.folder / "kept") == rows(case.folder / "again")

@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from lorareg.registry.base import ResolvedBase
+from lorareg.registry.text_training import TextTraining
 from lorareg.trainers import response_loss
 from lorareg.trainers.data.dialogues import DialogueRecord
 from lorareg.trainers.randomness import Draws
@@ -27,7 +28,7 @@ def test_a_model_that_caps_its_logits_is_not_given_the_shortcut(
     runtime: Runtime,
 ) -> None:
     def way(base: ResolvedBase) -> Callable[..., torch.Tensor]:
-        model = TextTask(base, dialogues, max_length=128).load(runtime)
+        model = TextTask(base, dialogues, TextTraining(max_length=128)).load(runtime)[""]
         return response_loss.fastest_right_way(model, "cpu")
 
     assert way(pico_llama) is response_loss.from_hidden_states
@@ -57,9 +58,9 @@ def test_the_slower_ways_give_the_same_loss(
     runtime: Runtime,
     way: response_loss.Logits,
 ) -> None:
-    task = TextTask(pico_llama, dialogues, max_length=128)
-    model = task.load(runtime)
-    rows = [row for record in task.ids for row in task._rows[record]]
+    task = TextTask(pico_llama, dialogues, TextTraining(max_length=128))
+    model = task.load(runtime)[""]
+    rows = [row for record in task.ids for row in task._tokens.rows[record]]
     batch = response_loss.collate(rows, 0, "cpu")
 
     torch.testing.assert_close(
@@ -70,8 +71,8 @@ def test_the_slower_ways_give_the_same_loss(
 def test_batches_are_padded_to_a_multiple_of_eight(
     pico_llama: ResolvedBase, dialogues: Dialogues
 ) -> None:
-    task = TextTask(pico_llama, dialogues, max_length=128)
-    rows = [task._rows[record][0] for record in task.ids]
+    task = TextTask(pico_llama, dialogues, TextTraining(max_length=128))
+    rows = [task._tokens.rows[record][0] for record in task.ids]
 
     batch = response_loss.collate(rows, 0, "cpu")
 

@@ -18,11 +18,19 @@ import torch
 from lorareg.errors import InterruptedTrainingError
 from lorareg.registry import digest
 from lorareg.registry.base import ResolvedBase
+from lorareg.registry.image_training import Buckets, Tags
 from lorareg.registry.manifest import Lora
+from lorareg.registry.text_training import TextTraining
 from lorareg.registry.training import Validation
-from lorareg.trainers import optim
-from lorareg.trainers.checkpoints import KEEP, Cursor
+from lorareg.trainers import inject
+from lorareg.trainers.checkpoints import Cursor
+from lorareg.trainers.data.dialogues import DialogueRecord
+from lorareg.trainers.loop import Loop
+from lorareg.trainers.randomness import Draws
+from lorareg.trainers.tasks.base import Runtime
+from lorareg.trainers.tasks.text import TextTask
 from tests.trainers import killable
+from tests.trainers.lines import Told, assert_like
 from tests.trainers.pico_images import Case, Run, make_pictures
 
 ROOT = Path(__file__).parents[2]
@@ -43,9 +51,9 @@ def everything(case: Case) -> Case:
 
 
 def state(run: Run) -> dict[str, torch.Tensor]:
-    """Weights and moments."""
-    moments = optim.state_tensors(run.loop.optimizer, run.loop.parameters)
-    return {**run.loop.parameters, **moments}
+    """All that a checkpoint would hold."""
+    groups = run.loop.state.bundle()
+    return {f"{group}/{name}": value for group in groups for name, value in groups[group].items()}
 
 
 def same(run: Run, straight: Run) -> bool:
@@ -117,6 +125,55 @@ def test_bfloat16_resumes_bit_for_bit(everything: Case) -> None:
     assert_like_the_straight_run(half, run, "stopped")
 
 
+def test_buckets_tags_and_the_average_resume_bit_for_bit(everything: Case) -> None:
+    changes = {
+        "buckets": Buckets(step=8, upscale=True),
+        "tags": Tags(separator=" ", keep_first=1, variants=3),
+        "flip": True,
+        "noise_offset": 0.1,
+        "ema": 0.8,
+    }
+    various = everything.with_training(**changes)
+
+    run = stop_at(various, "stopped", 2, 5)
+
+    assert len(set(run.loop.plan.shapes)) > 1
+    assert_like_the_straight_run(various, run, "stopped")
+
+
+def test_packed_dialogues_resume_bit_for_bit(
+    pico_llama: ResolvedBase,
+    dialogues: tuple[DialogueRecord, ...],
+    runtime: Runtime,
+    tmp_path: Path,
+) -> None:
+    records = [replace(one, id=f"{one.id}.{copy}") for one in dialogues for copy in range(3)]
+    settings = TextTraining(
+        max_length=128, packing=True, batch_size=3, gradient_accumulation_steps=2, epochs=4,
+        ema=0.8, save_steps=1000, validation=Validation(share=0.2),
+    )  # fmt: skip
+
+    def start(folder: str, last: int = 0) -> Loop:
+        task = TextTask(pico_llama, records, settings)
+        models, lora = task.load(runtime), Lora(rank=4, alpha=8, dropout=0.3)
+        sizes = dict.fromkeys(task.targets(lora), lora.rank)
+        adapters = inject.inject(models, sizes, lora, Draws(settings.seed))
+        loop = Loop(
+            task, adapters, settings, runtime, tmp_path / folder, Told(),
+            stop=lambda: loop.cursor.step == last, sample=lambda step: None, sample_steps=0,
+        )  # fmt: skip
+        return loop
+
+    straight = start("straight")
+    straight.run()
+    with pytest.raises(InterruptedTrainingError, match="stopped after step 3 of 8"):
+        start("stopped", last=3).run()
+    stopped = start("stopped")
+    stopped.run()
+
+    assert_like(stopped, straight)
+
+
 def test_what_was_done_after_the_last_checkpoint_is_done_again(everything: Case) -> None:
     """As after a kill: metrics go further than the checkpoint, and end in half a line."""
     saving = everything.with_training(save_steps=3)
@@ -157,7 +214,7 @@ def test_no_more_checkpoints_are_kept_than_are_of_use(everything: Case) -> None:
 
     kept = sorted(path.name for path in (everything.folder / "run" / "checkpoints").iterdir())
 
-    assert kept == ["step-00000007.safetensors", "step-00000008.safetensors"][-KEEP:]
+    assert kept == ["step-00000007.safetensors", "step-00000008.safetensors"]
 
 
 def test_a_finished_run_is_not_trained_again(everything: Case) -> None:
