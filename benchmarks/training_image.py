@@ -41,7 +41,7 @@ from lorareg.trainers.text_embeddings import CaptionReader
 
 RANK, BATCH, SEED = 16, 2, 7
 TARGETS = ["to_k", "to_q", "to_v", "to_out.0"]  # of diffusers' example
-RATE = 1e-3  # ten times the default of the example, so that few steps show a difference
+RATE = 1e-2  # a hundred times that of the example, so that few steps show a difference
 TIMESTEPS = 1000
 OURS, CACHED, EXAMPLE = "lorareg", "PEFT, cached", "diffusers example"
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 
 from benchmarks.training_turns import WARM_UP, Contestant
 from lorareg.registry import base as bases
@@ -180,6 +180,7 @@ class Trl:
         self._turn, self._done = threading.Semaphore(0), threading.Semaphore(0)
         self._loss = float("nan")
         self._thread = threading.Thread(target=self._train, daemon=True)
+        self.trainer.remove_callback(PrinterCallback)
         self.trainer.add_callback(_Turns(self))
 
     def step(self) -> float:

@@ -67,16 +67,18 @@ def take_turns(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, 
 
 
 def table(courses: Mapping[str, Course], ours: str, amount: float | None = None) -> None:
-    """Print one line a contestant, the first being what the others are compared with.
+    """Print one line a contestant: its time, as a multiple of ours, and how its loss went.
 
     Args:
         courses: of all of them.
-        ours: the one that the others' losses are compared with.
+        ours: the one that the others are compared with.
         amount: what a step gets through on average, such as tokens.
     """
     per = " tokens a CPU s |" if amount else ""
-    print(f"| contestant | CPU s a step | wall s |{per} {ours} is faster by | losses apart |")
-    print(f"| --- | --- | --- |{' --- |' if amount else ''} --- | --- |")
+    print(
+        f"| contestant | CPU s a step | wall s |{per} {ours} is faster by | loss | losses apart |"
+    )
+    print(f"| --- | --- | --- |{' --- |' if amount else ''} --- | --- | --- |")
     for name, course in courses.items():
         apart = max(
             abs(one - other) / abs(other)
@@ -85,7 +87,10 @@ def table(courses: Mapping[str, Course], ours: str, amount: float | None = None)
         speed = f" {amount / course.seconds:.0f} |" if amount else ""
         times = f"{course.seconds / courses[ours].seconds:.2f}x"
         wall = statistics.median(course.wall)
-        print(f"| {name} | {course.seconds:.3f} | {wall:.3f} |{speed} {times} | {apart:.1e} |")
+        went = f"{course.losses[0]:.4f} to {course.losses[-1]:.4f}"
+        print(
+            f"| {name} | {course.seconds:.3f} | {wall:.3f} |{speed} {times} | {went} | {apart:.0e} |"
+        )
 
 
 def machine(threads: int) -> None:

@@ -36,18 +36,18 @@ def losses(folder: Path) -> list[float]:
 
 
 def used() -> int:
-    """Bytes of address space of this process."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
+    """Bytes of writable memory of this process: what RLIMIT_DATA counts."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[5])
     return pages * resource.getpagesize()
 
 
 def run(folder: Path, megabytes: Sequence[str]) -> None:
     lab = Lab(folder, task=Large).with_training(batch_size=10, epochs=3)
     cramped, roomy = lab.start("cramped"), lab.start("roomy")
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (used() + int(megabytes[0]) * 1_000_000, hard))
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (used() + int(megabytes[0]) * 1_000_000, hard))
     cursor = cramped.run()
-    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
     roomy.run()
     found = {"rungs": [rung.model_dump() for rung in cursor.rungs]}
     both = {"cramped": losses(cramped.folder), "roomy": losses(roomy.folder)}

@@ -29,8 +29,8 @@ from lorareg.registry import digest
 from lorareg.registry.base import ResolvedBase
 from lorareg.registry.digest import DigestCache
 from lorareg.registry.image_training import ImageTraining
-from lorareg.registry.manifest import Base, Lora, Sampling
 from lorareg.registry.lock import Rung
+from lorareg.registry.manifest import Base, Lora, Sampling
 from lorareg.registry.training import Validation
 from lorareg.trainers import inject
 from lorareg.trainers.data.images import ImageRecord
