@@ -89,7 +89,8 @@ def table(courses: Mapping[str, Course], ours: str, amount: float | None = None)
         wall = statistics.median(course.wall)
         went = f"{course.losses[0]:.4f} to {course.losses[-1]:.4f}"
         print(
-            f"| {name} | {course.seconds:.3f} | {wall:.3f} |{speed} {times} | {went} | {apart:.0e} |"
+            f"| {name} | {course.seconds:.3f} | {wall:.3f} |{speed} {times} | {went} "
+            f"| {apart:.0e} |"
         )
 
 
