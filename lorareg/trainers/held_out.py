@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from functools import partial
 
 import torch
@@ -24,10 +23,13 @@ def loss(setup: Setup, limit: int | None = None) -> float:
     ranks = setup.ranks
     total = None
     while total is None:
-        with suppress(OutOfMemory):
+        try:
             (total,) = ranks.summed([ranks.together(partial(_part, setup, limit))])
+        except OutOfMemory as error:
+            said = str(error)
         if total is None:
-            limit = ranks.together(partial(halved, limit or setup.plan.batch, "a validation"))
+            size = limit or setup.plan.batch
+            limit = ranks.together(partial(halved, size, "a validation", said))
     rounds = setup.task.validation_rounds
     return total / (rounds * sum(setup.task.weight(record) for record in setup.plan.held_out))
 

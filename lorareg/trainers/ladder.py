@@ -19,8 +19,11 @@ from lorareg.registry.lock import Rung
 from lorareg.registry.training import Training
 from lorareg.trainers import recompute
 
-WORDS = ("out of memory", "not enough memory", "allocate memory", "DefaultCPUAllocator")
-"""How allocators that have no error class of their own say it: torch on a CPU, MPS, oneDNN."""
+WORDS = (
+    "out of memory", "not enough memory", "allocate memory", "DefaultCPUAllocator",
+    "could not create a primitive", "could not create a memory",
+)  # fmt: skip
+"""How those say it that have no error class for it: torch on a CPU, MPS, oneDNN."""
 
 
 class OutOfMemory(Exception):  # noqa: N818  (no error of a person; a step is begun again)
@@ -75,8 +78,12 @@ class Ladder:
             self._recompute()
         return rung.micro_batch if rung else None
 
-    def lower(self, step: int) -> None:
+    def lower(self, step: int, said: str) -> None:
         """Go one rung down before a step that did not fit is begun again.
+
+        Args:
+            step: from 0.
+            said: words of the allocator.
 
         Raises:
             TrainingError: one record a forward pass is too much already.
@@ -90,7 +97,7 @@ class Ladder:
             rung = Rung(step=step, micro_batch=whole, gradient_checkpointing=True)
             self._say(before + "gradient checkpointing is on from here; same weights, but slower")
         else:
-            records = halved(whole or self._batch, f"step {step + 1}")
+            records = halved(whole or self._batch, f"step {step + 1}", said)
             rung = Rung(step=step, micro_batch=records, gradient_checkpointing=self._recomputes)
             self._say(
                 f"{before}{records} record(s) a forward pass from here, summed to the same batch; "
@@ -106,16 +113,16 @@ class Ladder:
         return self._recomputes
 
 
-def halved(records: int, what: str) -> int:
+def halved(records: int, what: str, said: str) -> int:
     """Half as many records in a forward pass.
 
     Raises:
-        TrainingError: it is one already; ``what`` does not fit into memory.
+        TrainingError: it is one already: ``what`` does not fit into memory, the allocator ``said``.
     """
     if records > 1:
         return (records + 1) // 2
     raise TrainingError(
         f"there is not enough memory for {what}",
-        why="a single record at a time does not fit",
+        why=f"a single record at a time does not fit: {said.strip().partition(chr(10))[0]}",
         fix="end other programs, or lower train.resolution, train.max_length or lora.rank",
     )

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from lorareg.errors import InterruptedTrainingError, TrainingError
@@ -138,10 +138,12 @@ class Loop:
     def _gradient(self, step: int) -> Gradient:
         """The gradient of a step, on lower rungs until it fits into memory."""
         while True:
-            with suppress(OutOfMemory):
+            try:
                 return gradient(self.setup, step, self.ladder.limit(step))
-            # here the failed pass is no longer held by its error
-            self.ranks.together(lambda: self.ladder.lower(step))
+            except OutOfMemory as error:
+                said = str(error)
+            # out of the handler, where the failed pass is no longer held by its error
+            self.ranks.together(partial(self.ladder.lower, step, said))
             self.cursor = replace(self.cursor, rungs=self.ladder.rungs)
             self._save()  # so that a run that is killed from here on takes the same rung here
 

@@ -153,9 +153,10 @@ def test_a_run_that_goes_back_before_the_rung_has_not_taken_it(lab: Lab) -> None
 def test_one_record_that_does_not_fit_is_an_error_that_leaves_the_checkpoint(lab: Lab) -> None:
     run = replace(lab, task=NoRoom).start()
 
-    with pytest.raises(TrainingError, match="there is not enough memory for step 1"):
+    with pytest.raises(TrainingError, match="there is not enough memory for step 1") as caught:
         run.run()
 
+    assert caught.value.why.startswith("a single record at a time does not fit: CUDA out of memory")
     assert checkpoints.steps(run.folder / "checkpoints") == [0]
 
 
@@ -206,9 +207,10 @@ def test_a_process_that_the_system_gives_little_memory_finds_out_what_fits(tmp_p
             "memory: you tried to allocate 4000000000000 bytes."
         ),
         RuntimeError("MPS backend out of memory (MPS allocated: 17.00 GB)"),
+        RuntimeError("could not create a primitive"),
         MemoryError(),
     ],
-    ids=["cuda", "cpu", "mps", "python"],
+    ids=["cuda", "cpu", "mps", "onednn", "python"],
 )
 def test_every_allocator_s_words_are_understood(error: Exception) -> None:
     with pytest.raises(OutOfMemory), noticing_memory():
