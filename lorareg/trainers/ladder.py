@@ -97,7 +97,8 @@ class Ladder:
             rung = Rung(step=step, micro_batch=whole, gradient_checkpointing=True)
             self._say(before + "gradient checkpointing is on from here; same weights, but slower")
         else:
-            records = halved(whole or self._batch, f"step {step + 1}", said)
+            again = "run lorareg train once more: a fresh process begins with single records; else "
+            records = halved(whole or self._batch, f"step {step + 1}", said, again)
             rung = Rung(step=step, micro_batch=records, gradient_checkpointing=self._recomputes)
             self._say(
                 f"{before}{records} record(s) a forward pass from here, summed to the same batch; "
@@ -113,16 +114,22 @@ class Ladder:
         return self._recomputes
 
 
-def halved(records: int, what: str, said: str) -> int:
+def halved(records: int, what: str, said: str, first: str = "") -> int:
     """Half as many records in a forward pass.
 
+    Args:
+        records: that did not fit.
+        what: was computed.
+        said: words of the allocator.
+        first: what to try before the usual remedies.
+
     Raises:
-        TrainingError: it is one already: ``what`` does not fit into memory, the allocator ``said``.
+        TrainingError: it is one already.
     """
     if records > 1:
         return (records + 1) // 2
     raise TrainingError(
         f"there is not enough memory for {what}",
         why=f"a single record at a time does not fit: {said.strip().partition(chr(10))[0]}",
-        fix="end other programs, or lower train.resolution, train.max_length or lora.rank",
+        fix=f"{first}end other programs, or lower train.resolution, train.max_length or lora.rank",
     )
