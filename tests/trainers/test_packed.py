@@ -21,6 +21,7 @@ from lorareg.trainers.packed.adapted import AdaptedConv2d, AdaptedLinear
 from lorareg.trainers.packed.install import install
 from lorareg.trainers.packed.kernels import Direct, Product
 from lorareg.trainers.packed.layers import FrozenConv2d, FrozenLinear
+from lorareg.trainers.packed.norms import FrozenGroupNorm
 from lorareg.trainers.randomness import Draws
 from lorareg.trainers.rehearsal import peak_bytes
 from lorareg.trainers.tasks.base import Runtime
@@ -151,6 +152,22 @@ def test_pictures_may_lie_in_memory_either_way(memory: torch.memory_format) -> N
     values = random(2, 64, 8, 8).detach().contiguous(memory_format=memory)
 
     assert_close(outcome(twin, values), outcome(body, values), TOLERANCE[torch.float32])
+
+
+@DTYPES
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+def test_a_group_norm_computes_what_it_did(dtype: torch.dtype, memory: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    norm = torch.nn.GroupNorm(4, 24)
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    body = frozen(norm, dtype)
+    twin = copy.deepcopy(body)
+    install({"": twin}, Adapters({}, {}, {}), PACKED if dtype is torch.float32 else PACKED_BF16)
+    values = random(2, 24, 6, 5, dtype=dtype).detach().contiguous(memory_format=memory)
+
+    assert type(twin.layer) is (FrozenGroupNorm if dtype is torch.bfloat16 else torch.nn.GroupNorm)
+    assert_close(outcome(twin, values), outcome(body, values), TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("rows", [0, 1])

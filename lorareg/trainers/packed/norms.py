@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 
 
 class _Normalized(torch.autograd.Function):
@@ -13,23 +14,24 @@ class _Normalized(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: torch.Tensor, norm: FrozenGroupNorm) -> torch.Tensor:
         """Values (B, C, ...), normalized and scaled."""
-        sizes = (values.shape[0], values.shape[1], values[0, 0].numel(), norm.num_groups)
-        made, mean, scale = torch.native_group_norm(
-            values.float(), norm.weight.float(), norm.bias.float(), *sizes, norm.eps
-        )
-        ctx.save_for_backward(values, mean, scale)
-        ctx.norm, ctx.sizes = norm, sizes
-        return made.to(values.dtype)
+        ctx.save_for_backward(values)
+        ctx.norm = norm
+        return norm.in_float32(values.float()).to(values.dtype)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
-        """Gradient of the values."""
-        values, mean, scale = ctx.saved_tensors
-        made, *_ = torch.ops.aten.native_group_norm_backward(
-            gradient.float(), values.float(), mean, scale, ctx.norm.weight.float(), *ctx.sizes,
-            [True, False, False],
-        )  # fmt: skip
-        return made.to(values.dtype), None
+        """Gradient of the values.
+
+        The norm is computed again, which costs less than its float32 values in memory. PyTorch's
+        own backward kernel must not be called alone: it reads a gradient as if it lay in memory as
+        the values do, and a gradient may lie otherwise.
+        """
+        (values,) = ctx.saved_tensors
+        with torch.enable_grad():
+            own = values.float().requires_grad_()
+            made = ctx.norm.in_float32(own)
+        (of_values,) = torch.autograd.grad(made, own, gradient.float())
+        return of_values.to(values.dtype), None
 
 
 class FrozenGroupNorm(torch.nn.GroupNorm):
@@ -50,3 +52,8 @@ class FrozenGroupNorm(torch.nn.GroupNorm):
             return super().forward(input)
         made: torch.Tensor = _Normalized.apply(input, self)  # type: ignore[no-untyped-call]
         return made
+
+    def in_float32(self, values: torch.Tensor) -> torch.Tensor:
+        """The same of float32 values, without rounding."""
+        weight, bias = self.weight.float(), self.bias.float()
+        return F.group_norm(values, self.num_groups, weight, bias, self.eps)
