@@ -65,7 +65,7 @@ def start(arguments: argparse.Namespace, work: Path) -> None:
     """Memory of each contestant, and the way to its first step with warm caches."""
     for px in arguments.px:
         for dtype in arguments.dtype:
-            training_image.Ours(Race(work, px, dtype, arguments.threads))
+            training_image.ours(Race(work, px, dtype, arguments.threads))
             training_turns.machine(arguments.threads)
             print(f"{px} px, {dtype}")
             given = f"--px {px} --dtype {dtype} --threads {arguments.threads} --work {work}".split()

@@ -20,21 +20,17 @@ import torch.nn.functional as F  # noqa: N812
 from PIL import Image
 
 from benchmarks.training_base import make_base, make_pictures
+from benchmarks.training_ours import Ours
 from benchmarks.training_turns import Contestant
 from lorareg.registry.digest import DigestCache
 from lorareg.registry.image_training import ImageTraining
 from lorareg.registry.manifest import Lora, Sampling
 from lorareg.registry.training import Validation
-from lorareg.trainers import inject, runtime
+from lorareg.trainers import runtime
 from lorareg.trainers.inject import Adapters
-from lorareg.trainers.loop import Loop
 from lorareg.trainers.noise import drawn_noise
-from lorareg.trainers.packed.install import install
 from lorareg.trainers.plan import Plan
-from lorareg.trainers.quiet import quiet_libraries
 from lorareg.trainers.randomness import Draws
-from lorareg.trainers.ranks import Unheard
-from lorareg.trainers.step import gradient
 from lorareg.trainers.tasks.base import Kernels, Runtime
 from lorareg.trainers.tasks.image import ImageTask
 from lorareg.trainers.text_embeddings import CaptionReader
@@ -90,30 +86,10 @@ class Race:
         ).requires_grad_(False)
 
 
-class Ours:
+def ours(race: Race) -> Ours:
     """What ``lorareg train`` does in a step."""
-
-    def __init__(self, race: Race, kernels: Kernels = "packed") -> None:
-        place = race.place(kernels)
-        runtime.settle(place)
-        quiet_libraries()
-        task, lora = race.task(), Lora(rank=RANK, alpha=RANK)
-        models = task.load(place)
-        ranks = dict.fromkeys(task.targets(lora), RANK)
-        self.adapters = inject.inject(models, ranks, lora, Draws(SEED))
-        install(models, self.adapters, place)
-        self.loop = Loop(
-            task, self.adapters, race.settings, place, race.work / "run", Unheard(),
-            stop=lambda: False, sample=lambda step: None, sample_steps=0,
-        )  # fmt: skip
-        self._step = 0
-
-    def step(self) -> float:
-        """Gradient and optimizer, as the loop does them."""
-        found = gradient(self.loop.setup, self._step)
-        self.loop.state.step(self._step)
-        self._step += 1
-        return found.loss
+    lora = Lora(rank=RANK, alpha=RANK)
+    return Ours(race.task(), lora, race.settings, race.place(), race.work / "run")
 
 
 @dataclass(frozen=True)
@@ -240,19 +216,19 @@ class DiffusersExample(PeftCached):
 
 def contestants(race: Race) -> dict[str, Contestant]:
     """All three in one process; the plain loops share their frozen weights."""
-    ours, shared, unet = Ours(race), Shared(race), race.unet()
+    mine, shared, unet = ours(race), Shared(race), race.unet()
     twin = copy.deepcopy(unet, {id(weight): weight for weight in unet.parameters()})
     return {
-        EXAMPLE: DiffusersExample(shared, unet, race, ours.adapters),
-        CACHED: PeftCached(shared, twin, race, ours.adapters),
-        OURS: ours,
+        EXAMPLE: DiffusersExample(shared, unet, race, mine.adapters),
+        CACHED: PeftCached(shared, twin, race, mine.adapters),
+        OURS: mine,
     }
 
 
 def by_itself(race: Race, name: str) -> Contestant:
     """One of them in a process of its own."""
     if name == OURS:
-        return Ours(race)
+        return ours(race)
     torch.set_num_threads(race.threads)
     kind = DiffusersExample if name == EXAMPLE else PeftCached
     return kind(Shared(race), race.unet(), race, None)

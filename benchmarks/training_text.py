@@ -16,6 +16,7 @@ from typing import Any, Literal
 import torch
 from transformers import PrinterCallback, TrainerCallback
 
+from benchmarks.training_ours import Ours
 from benchmarks.training_turns import WARM_UP, Contestant
 from lorareg.registry import base as bases
 from lorareg.registry.base import ResolvedBase
@@ -23,18 +24,14 @@ from lorareg.registry.digest import DigestCache
 from lorareg.registry.manifest import Base, Lora
 from lorareg.registry.text_training import TextTraining
 from lorareg.registry.training import Validation
-from lorareg.trainers import inject, runtime
+from lorareg.trainers import runtime
 from lorareg.trainers.chat import TokenRow
 from lorareg.trainers.data.dialogue_rows import Message
 from lorareg.trainers.data.dialogues import DialogueRecord
 from lorareg.trainers.inject import Adapters
 from lorareg.trainers.language_model import dequantized, load_tokenizer
-from lorareg.trainers.loop import Loop
-from lorareg.trainers.packed.install import install
-from lorareg.trainers.quiet import quiet_libraries
+from lorareg.trainers.plan import Plan
 from lorareg.trainers.randomness import Draws
-from lorareg.trainers.ranks import Unheard
-from lorareg.trainers.step import gradient
 from lorareg.trainers.tasks.base import Kernels, Runtime
 from lorareg.trainers.tasks.text import TextTask
 
@@ -88,6 +85,10 @@ class TextRace:
         draw = random.Random(SEED)
         return [self._record(number, draw) for number in range(RECORDS)]
 
+    def task(self) -> TextTask:
+        """The base and the dialogues, nothing loaded yet."""
+        return TextTask(self.base(), self.records(), self.settings)
+
     def _record(self, number: int, draw: random.Random) -> DialogueRecord:
         choices = WORDS.split()
         question, answer = 5, LENGTH["full"] * 2
@@ -100,31 +101,10 @@ class TextRace:
         return DialogueRecord(f"talk.jsonl:{number}", messages)
 
 
-class Ours:
+def ours(race: TextRace) -> Ours:
     """What ``lorareg train`` does in a step."""
-
-    def __init__(self, race: TextRace, kernels: Kernels = "packed") -> None:
-        place = race.place(kernels)
-        runtime.settle(place)
-        quiet_libraries()
-        lora = Lora(rank=RANK, alpha=RANK, targets="all-linear")
-        self.task = TextTask(race.base(), race.records(), race.settings)
-        models = self.task.load(place)
-        ranks = dict.fromkeys(self.task.targets(lora), RANK)
-        self.adapters = inject.inject(models, ranks, lora, Draws(SEED))
-        install(models, self.adapters, place)
-        self.loop = Loop(
-            self.task, self.adapters, race.settings, place, race.work / "run", Unheard(),
-            stop=lambda: False, sample=lambda step: None, sample_steps=0,
-        )  # fmt: skip
-        self._step = 0
-
-    def step(self) -> float:
-        """Gradient and optimizer, as the loop does them."""
-        found = gradient(self.loop.setup, self._step)
-        self.loop.state.step(self._step)
-        self._step += 1
-        return found.loss
+    lora = Lora(rank=RANK, alpha=RANK, targets="all-linear")
+    return Ours(race.task(), lora, race.settings, race.place(), race.work / "run")
 
 
 class Trl:
@@ -224,15 +204,15 @@ class _Turns(TrainerCallback):  # type: ignore[misc]  # transformers is not type
 
 def contestants(race: TextRace, rounds: int) -> tuple[dict[str, Contestant], float]:
     """All of them, and how many tokens a step that counts has on average."""
-    ours = Ours(race)
-    steps = _steps(ours, WARM_UP + rounds)
+    mine = ours(race)
+    steps = _steps(race, mine.loop.plan, WARM_UP + rounds)
     tokens = [sum(len(row.ids) for row in rows) for rows in steps[WARM_UP:]]
     dtype = "float32" if race.dtype == "fp32" else "bfloat16"
     tuned = {"gradient_checkpointing": False, "model_init_kwargs": {"dtype": dtype}}
     found: dict[str, Contestant] = {
-        DEFAULT: Trl(race, {}, ours.adapters, steps),
-        TUNED: Trl(race, tuned, ours.adapters, steps),
-        OURS: ours,
+        DEFAULT: Trl(race, {}, mine.adapters, steps),
+        TUNED: Trl(race, tuned, mine.adapters, steps),
+        OURS: mine,
     }
     return found, sum(tokens) / len(tokens)
 
@@ -240,19 +220,18 @@ def contestants(race: TextRace, rounds: int) -> tuple[dict[str, Contestant], flo
 def by_itself(race: TextRace, name: str, steps: int) -> Contestant:
     """One of them in a process of its own."""
     if name == OURS:
-        return Ours(race)
+        return ours(race)
     torch.set_num_threads(race.threads)
-    rows = TextTask(race.base(), race.records(), race.settings)._tokens.rows
+    rows = race.task()._tokens.rows
     batch = BATCH[race.rows]
     listed = [row for found in rows.values() for row in found][: steps * batch]
     parts = [listed[at : at + batch] for at in range(0, len(listed), batch)]
     return Trl(race, {}, None, parts)
 
 
-def _steps(ours: Ours, count: int) -> list[list[TokenRow]]:
+def _steps(race: TextRace, plan: Plan, count: int) -> list[list[TokenRow]]:
     """The rows of each step, in the order of our own plan."""
-    rows = ours.task._tokens.rows
-    plan, draws = ours.loop.plan, Draws(SEED)
+    rows, draws = race.task()._tokens.rows, Draws(SEED)
     return [
         [row for batch in plan.micro_batches(step, draws) for name in batch for row in rows[name]]
         for step in range(count)
