@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from types import TracebackType
 
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from lorareg.cli.root import err
-from lorareg.cli.watch import FRAMES, PLAIN_SECONDS
+from lorareg.cli.screen import PLAIN_SECONDS, Screen
 from lorareg.trainers.many import Row
 from lorareg.trainers.report.standing import clock_text, sparkline
 
@@ -23,7 +21,7 @@ GAP = 2  # columns between two cells
 HEADS = ("state", "step", "loss", "held out", "time")
 
 
-class ProgressTable:
+class ProgressTable(Screen):
     """Shows rows whenever they change (``trainers.many.run`` calls it).
 
     Args:
@@ -32,26 +30,10 @@ class ProgressTable:
     """
 
     def __init__(self, what: str, console: Console = err) -> None:
+        super().__init__(console)
         self._what = what
-        self._console = console
-        self._is_live = console.is_terminal and not console.is_dumb_terminal
-        self._live = Live(console=console, refresh_per_second=FRAMES)
         self._before: Sequence[Row] = ()
         self._said: dict[str, float] = {}
-
-    def __enter__(self) -> ProgressTable:
-        if self._is_live:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._is_live:
-            self._live.stop()
 
     def __call__(self, rows: Sequence[Row]) -> None:
         """Show the rows as they are now, and every note since the last time."""

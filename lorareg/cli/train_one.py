@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
-
-from rich.console import Console
 
 from lorareg.cli.root import err, out
 from lorareg.cli.watch import RunWatcher
@@ -15,9 +12,8 @@ from lorareg.trainers.orders import Order, carry_out
 
 def train_one(order: Order) -> dict[str, Any]:
     """Train and watch; returns what ``--json`` prints."""
-    console = err if _leads() else Console(quiet=True)
-    console.print(f"[bold]{order.asset}[/]")
-    with RunWatcher(order.asset, console) as watcher:
+    err.print(f"[bold]{order.asset}[/]")
+    with RunWatcher(order.asset) as watcher:
         return carry_out(order, watcher)
 
 
@@ -32,11 +28,6 @@ def show(document: Mapping[str, Any]) -> None:
         out.print(f"  {file}  {output['bytes']:,} bytes  {output['sha256']}")
     if document["run"]:
         err.print(f"  curve, metrics and samples: {document['run']}", markup=False)
-
-
-def _leads() -> bool:
-    """Whether this process speaks; the other ones of ``--launch`` do not."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _loss(result: Mapping[str, Any]) -> str:

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
 
 from rich.console import Console, Group
-from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from lorareg.cli.dashboard import Dashboard, Usage, speed
 from lorareg.cli.root import err
+from lorareg.cli.screen import PLAIN_SECONDS, Screen
 from lorareg.trainers.report import usage
 from lorareg.trainers.report.standing import Standing, clock_text
 from lorareg.trainers.watching import StepFacts
 
-PLAIN_SECONDS = 10.0  # between two lines where there is no terminal
-FRAMES = 4  # a second
 
-
-class RunWatcher:
+class RunWatcher(Screen):
     """Tells a person what a training run does (``trainers.watching.Watcher``).
 
     Args:
@@ -29,28 +25,11 @@ class RunWatcher:
 
     def __init__(self, title: str, console: Console = err) -> None:
         self._title = title
-        self._console = console
-        self._is_live = console.is_terminal and not console.is_dumb_terminal
         self._dashboard = Dashboard(title, Standing(), _usage)
         self._stages = _stage_bars(console)
         self._rows: dict[str, TaskID] = {}
-        frame = Group(self._stages, self._dashboard)
-        self._live = Live(frame, console=console, refresh_per_second=FRAMES)
+        super().__init__(console, Group(self._stages, self._dashboard))
         self._said = 0.0
-
-    def __enter__(self) -> RunWatcher:
-        if self._is_live:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._is_live:
-            self._live.stop()
 
     def stage(self, what: str, done: int, total: int) -> None:
         """Work before the first step."""

@@ -10,14 +10,13 @@ takes the recorded one.
 
 from __future__ import annotations
 
-import logging
 import os
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from lorareg.errors import LoraregError
+from lorareg.trainers import ray_cluster
 from lorareg.trainers.orders import Order
 from lorareg.trainers.processes import Event, Process
 
@@ -114,15 +113,9 @@ class OnRay:
     """
 
     def __init__(self, jobs: int | None) -> None:
-        self._ray = _import_ray()
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
-        self._is_ours = not self._ray.is_initialized()
-        if self._is_ours:
-            self._ray.init(
-                log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False
-            )
-        machines = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        self.slots, share = shares(machines, jobs)
+        self._ray = ray_cluster.import_ray()
+        self._is_ours = ray_cluster.join(self._ray)
+        self.slots, share = ray_cluster.shares(ray_cluster.machines(self._ray), jobs)
         self._threads = None if "num_gpus" in share else int(share["num_cpus"])
         self._task = self._ray.remote(max_retries=0, **share)(_relay)
         self._running: dict[Any, int] = {}
@@ -169,24 +162,6 @@ class OnRay:
 EXECUTORS: Mapping[str, Callable[[int | None], Executor]] = {"local": Local, "ray": OnRay}
 
 
-def shares(
-    machines: Sequence[Mapping[str, float]], jobs: int | None
-) -> tuple[int, dict[str, float]]:
-    """How many trainings at a time, and what of a machine each has to itself.
-
-    >>> shares([{"CPU": 8.0}], 2)
-    (2, {'num_cpus': 4})
-    >>> shares([{"CPU": 8.0, "GPU": 2.0}], None)
-    (2, {'num_gpus': 1.0, 'num_cpus': 1})
-    """
-    gpus = int(sum(machine.get("GPU", 0) for machine in machines))
-    slots = jobs or gpus or len(machines)
-    if gpus:
-        return slots, {"num_gpus": min(1.0, gpus / slots), "num_cpus": 1}
-    cores = int(min(machine.get("CPU", 1) for machine in machines))
-    return slots, {"num_cpus": max(1, cores // -(-slots // len(machines)))}
-
-
 def _relay(text: str) -> Iterator[Event]:
     """Body of a Ray task: a process, and what it tells."""
     process = Process(Order.parse(text))
@@ -197,11 +172,10 @@ def _relay(text: str) -> Iterator[Event]:
 
 
 def _lost(error: Exception) -> Event:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return {
         "event": "error",
         "what": "its Ray task was lost",
-        "why": (lines[-1] if lines else type(error).__name__)[:300],
+        "why": ray_cluster.last_words(error),
         "fix": "mend the machine, then run the command again: it goes on from the last checkpoint",
         "stopped": False,
     }
@@ -213,15 +187,3 @@ def _cores() -> int:
     if asked.isdigit() and int(asked):
         return int(asked)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _import_ray() -> Any:
-    try:
-        import ray
-    except ImportError as error:
-        raise LoraregError(
-            "--executor ray needs Ray, which is not installed",
-            why=str(error),
-            fix="pip install 'lorareg[ray]' on every machine of the cluster",
-        ) from error
-    return ray

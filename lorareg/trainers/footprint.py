@@ -204,14 +204,12 @@ def shown(count: int) -> str:
 def _activations(
     adapters: Adapters, forward: Pass, checkpointing: bool, runtime: Runtime
 ) -> int | None:
-    kind, dtype = torch.device(runtime.device).type, getattr(torch, runtime.dtype)
-    lower = dtype is not torch.float32
     adapters.train(True)
-    with torch.autocast(kind, dtype=dtype, enabled=lower), adapters.uncast_inputs(lower):
+    with adapters.computing(runtime.device, runtime.dtype):
         found = peak_bytes(adapters.models, forward, checkpointing=checkpointing)
     if found is None:
         return None
-    return int((HEAP if kind == "cpu" else CACHING) * found)
+    return int((HEAP if runtime.device == "cpu" else CACHING) * found)
 
 
 def _kernels(adapters: Adapters, runtime: Runtime) -> int:

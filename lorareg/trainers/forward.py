@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,17 +43,9 @@ class Setup:
     plan: Plan
     draws: Draws
 
-    @contextmanager
-    def computing(self) -> Iterator[None]:
+    def computing(self) -> AbstractContextManager[None]:
         """Within the block the frozen model computes in the precision of the run."""
-        dtype = getattr(torch, self.runtime.dtype)
-        kind = torch.device(self.runtime.device).type
-        enabled = dtype is not torch.float32
-        with (
-            torch.autocast(kind, dtype=dtype, enabled=enabled),
-            self.adapters.uncast_inputs(enabled),
-        ):
-            yield
+        return self.adapters.computing(self.runtime.device, self.runtime.dtype)
 
 
 @dataclass(frozen=True)

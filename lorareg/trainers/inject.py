@@ -94,6 +94,14 @@ class Adapters:
                 layer.cast_input_dtype_enabled = True
 
     @contextmanager
+    def computing(self, device: str, dtype: str) -> Iterator[None]:
+        """Within the block the frozen models compute in a precision: "float32", "bfloat16"."""
+        kind, low = getattr(torch, dtype), dtype != "float32"
+        cast = torch.autocast(torch.device(device).type, dtype=kind, enabled=low)
+        with cast, self.uncast_inputs(low):
+            yield
+
+    @contextmanager
     def disabled(self) -> Iterator[None]:
         """Within the block the model is the base alone."""
         for layer in self.layers.values():
@@ -184,9 +192,8 @@ def inject(
         values = draws.generator("init", _own_name(models, name)).uniform(
             -bound, bound, tuple(down.shape)
         )
-        with torch.no_grad():
-            down.copy_(torch.from_numpy(values.astype(np.float32)))
-            up.zero_()
+        fill(down, values.astype(np.float32))
+        torch.nn.init.zeros_(up)
         if magnitude_of(layer) is not None:
             peft_layers.measure(layer)
     return adapters

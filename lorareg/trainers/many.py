@@ -13,7 +13,7 @@ from lorareg.registry.ids import AssetId
 from lorareg.registry.workspace import Workspace
 from lorareg.trainers.changes import fingerprint_now
 from lorareg.trainers.executors import STOPPED, Executor
-from lorareg.trainers.orders import Order
+from lorareg.trainers.orders import Order, document
 from lorareg.trainers.processes import Event
 from lorareg.trainers.report.standing import Standing
 from lorareg.trainers.watching import StepFacts
@@ -170,14 +170,7 @@ def up_to_date(order: Order) -> Mapping[str, Any] | None:
         return None
     if not workspace.weights_match(workspace.folder(asset), lock):
         return None
-    return {
-        "asset": order.asset,
-        "trained": False,
-        "fingerprint": lock.fingerprint,
-        "outputs": {name: output.model_dump() for name, output in lock.outputs.items()},
-        "result": lock.result.model_dump(),
-        "run": None,
-    }
+    return document(lock, run=None)
 
 
 def _start(

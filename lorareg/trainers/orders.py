@@ -6,14 +6,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lorareg.registry.ids import AssetId
+from lorareg.registry.lock import Lock
 from lorareg.registry.workspace import Workspace
 from lorareg.trainers.watching import Watcher
-
-if TYPE_CHECKING:
-    from lorareg.trainers.run import Outcome
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,9 @@ def carry_out(order: Order, watcher: Watcher) -> dict[str, Any]:
     def train() -> dict[str, Any]:
         if order.changes is not None:
             return train_variant(workspace, asset, order.changes, options, watcher)
-        return document(workspace, run.train(workspace, asset, options, watcher))
+        outcome = run.train(workspace, asset, options, watcher)
+        folder = outcome.run.relative_to(workspace.root) if outcome.run else None
+        return document(outcome.lock, str(folder) if folder else None)
 
     try:
         return train()
@@ -81,13 +81,13 @@ def carry_out(order: Order, watcher: Watcher) -> dict[str, Any]:
         return train()
 
 
-def document(workspace: Workspace, outcome: Outcome) -> dict[str, Any]:
-    """What ``lorareg train --json`` prints of an adapter."""
+def document(known: Lock, run: str | None) -> dict[str, Any]:
+    """What ``lorareg train --json`` prints; ``run`` is None if nothing had to be trained."""
     return {
-        "asset": str(outcome.asset),
-        "trained": outcome.trained,
-        "fingerprint": outcome.lock.fingerprint,
-        "outputs": {n: o.model_dump() for n, o in outcome.lock.outputs.items()},
-        "result": outcome.lock.result.model_dump(),
-        "run": str(outcome.run.relative_to(workspace.root)) if outcome.run else None,
+        "asset": known.asset,
+        "trained": run is not None,
+        "fingerprint": known.fingerprint,
+        "outputs": {name: output.model_dump() for name, output in known.outputs.items()},
+        "result": known.result.model_dump(),
+        "run": run,
     }

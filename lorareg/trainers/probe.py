@@ -159,11 +159,10 @@ def _block(work: Work, dtype: str, kernels: Kernels) -> tuple[_Block, inject.Ada
 def _step(work: Work, dtype: str, kernels: Kernels) -> Callable[[], None]:
     """Forward and backward through a block, as the loop does it."""
     block, adapters = _block(work, dtype, kernels)
-    low = dtype == "bfloat16"
     values = torch.zeros(1, work.rows, work.width, dtype=getattr(torch, dtype), requires_grad=True)
 
     def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=low), adapters.uncast_inputs(low):
+        with adapters.computing("cpu", dtype):
             loss = block(values).float().square().mean()
         loss.backward()
 

@@ -17,10 +17,11 @@ from lorareg.errors import LoraregError
 from lorareg.registry.ids import AssetId
 from lorareg.registry.workspace import Workspace
 from lorareg.trainers import many
-from lorareg.trainers.executors import STOPPED, Local, shares
+from lorareg.trainers.executors import STOPPED, Local
 from lorareg.trainers.many import Job, Row
 from lorareg.trainers.orders import Order
 from lorareg.trainers.processes import Event, Process
+from lorareg.trainers.ray_cluster import shares
 from lorareg.trainers.watching import StepFacts
 
 ORDER = Order("/nowhere", "style/ink")

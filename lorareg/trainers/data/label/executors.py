@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lorareg.errors import InvalidFileError, LoraregError
+from lorareg.trainers import ray_cluster
 from lorareg.trainers.data.label import models
 from lorareg.trainers.data.label.batches import Picture, Said, label
 from lorareg.trainers.data.label.captioner import Asking, Model
@@ -60,7 +60,7 @@ def over_ray(
     Raises:
         LoraregError: Ray is not installed, or a worker failed; its own words are given.
     """
-    ray = _import_ray()
+    ray = ray_cluster.import_ray()
     with _cluster(ray), _explained(ray):
         pool = _pool(ray, workers)
         for load in loads(batches):
@@ -119,37 +119,14 @@ def loads(batches: Batches) -> Iterator[list[Sequence[Picture]]]:
 
 def _pool(ray: Any, workers: int | None) -> dict[str, Any]:
     """Size of the pool, and what of a machine each worker has to itself."""
-    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    gpus = int(sum(machine.get("GPU", 0) for machine in machines))
-    count = workers or gpus or len(machines)
-    if gpus:
-        share: dict[str, Any] = {"num_gpus": min(1.0, gpus / count), "num_cpus": 1}
-    else:
-        cores = int(min(machine.get("CPU", 1) for machine in machines))
-        share = {"num_cpus": max(1, cores // -(-count // len(machines)))}
+    count, share = ray_cluster.shares(ray_cluster.machines(ray), workers)
     return {"compute": ray.data.ActorPoolStrategy(size=count), **share}
-
-
-def _import_ray() -> Any:
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise LoraregError(
-            "--executor ray needs Ray, which is not installed",
-            why=str(error),
-            fix="pip install 'lorareg[ray]' on every machine of the cluster",
-        ) from error
-    return ray
 
 
 @contextmanager
 def _cluster(ray: Any) -> Iterator[None]:
     """Ray, quiet and in order; what is started here is stopped here."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
-    is_ours = not ray.is_initialized()
-    if is_ours:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+    is_ours = ray_cluster.join(ray)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -169,10 +146,9 @@ def _explained(ray: Any) -> Iterator[None]:
         cause = getattr(error, "cause", None)
         if isinstance(cause, LoraregError):
             raise cause from error
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise LoraregError(
             "a Ray worker failed",
-            why=(lines[-1] if lines else type(error).__name__)[:300],
+            why=ray_cluster.last_words(error),
             fix="mend it on the worker's machine, then run the command again: what is labelled "
             "stays; --executor local labels here",
         ) from error
