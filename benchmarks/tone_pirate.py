@@ -9,12 +9,13 @@ from pathlib import Path
 from lorareg.registry.ids import AssetId
 from lorareg.registry.manifest import TextManifest
 from lorareg.registry.workspace import Workspace
-from lorareg.trainers import inject, runtime
+from lorareg.trainers.adapters import inject
+from lorareg.trainers.core.randomness import Draws
 from lorareg.trainers.data.dialogues import read_dialogues
+from lorareg.trainers.machine import runtime
 from lorareg.trainers.prepare import resolve_base
 from lorareg.trainers.quiet import quiet_libraries
-from lorareg.trainers.randomness import Draws
-from lorareg.trainers.tasks.text import TextTask
+from lorareg.trainers.text.task import TextTask
 from lorareg.weights.formats import peft
 
 ASSET = AssetId("tone", "pirate")

@@ -26,14 +26,14 @@ from lorareg.registry.digest import DigestCache
 from lorareg.registry.image_training import ImageTraining
 from lorareg.registry.manifest import Lora, Sampling
 from lorareg.registry.training import Validation
-from lorareg.trainers import runtime
-from lorareg.trainers.inject import Adapters
-from lorareg.trainers.noise import drawn_noise
-from lorareg.trainers.plan import Plan
-from lorareg.trainers.randomness import Draws
-from lorareg.trainers.tasks.base import Kernels, Runtime
-from lorareg.trainers.tasks.image import ImageTask
-from lorareg.trainers.text_embeddings import CaptionReader
+from lorareg.trainers.adapters.inject import Adapters
+from lorareg.trainers.core.plan import Plan
+from lorareg.trainers.core.randomness import Draws
+from lorareg.trainers.core.task import Kernels, Runtime
+from lorareg.trainers.image.noise import drawn_noise
+from lorareg.trainers.image.task import ImageTask
+from lorareg.trainers.image.text_embeddings import CaptionReader
+from lorareg.trainers.machine import runtime
 
 RANK, BATCH, SEED = 16, 2, 7
 TARGETS = ["to_k", "to_q", "to_v", "to_out.0"]  # of diffusers' example

@@ -6,14 +6,15 @@ from pathlib import Path
 
 from lorareg.registry.manifest import Lora
 from lorareg.registry.training import Training
-from lorareg.trainers import inject, runtime
-from lorareg.trainers.loop import Loop
+from lorareg.trainers.adapters import inject
+from lorareg.trainers.core.loop import Loop
+from lorareg.trainers.core.randomness import Draws
+from lorareg.trainers.core.step import gradient
+from lorareg.trainers.core.task import Runtime, Task
+from lorareg.trainers.machine import runtime
+from lorareg.trainers.machine.ranks import Unheard
 from lorareg.trainers.packed.install import install
 from lorareg.trainers.quiet import quiet_libraries
-from lorareg.trainers.randomness import Draws
-from lorareg.trainers.ranks import Unheard
-from lorareg.trainers.step import gradient
-from lorareg.trainers.tasks.base import Runtime, Task
 
 
 class Ours:

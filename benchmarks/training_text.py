@@ -24,16 +24,16 @@ from lorareg.registry.digest import DigestCache
 from lorareg.registry.manifest import Base, Lora
 from lorareg.registry.text_training import TextTraining
 from lorareg.registry.training import Validation
-from lorareg.trainers import runtime
-from lorareg.trainers.chat import TokenRow
+from lorareg.trainers.adapters.inject import Adapters
+from lorareg.trainers.core.plan import Plan
+from lorareg.trainers.core.randomness import Draws
+from lorareg.trainers.core.task import Kernels, Runtime
 from lorareg.trainers.data.dialogue_rows import Message
 from lorareg.trainers.data.dialogues import DialogueRecord
-from lorareg.trainers.inject import Adapters
-from lorareg.trainers.language_model import dequantized, load_tokenizer
-from lorareg.trainers.plan import Plan
-from lorareg.trainers.randomness import Draws
-from lorareg.trainers.tasks.base import Kernels, Runtime
-from lorareg.trainers.tasks.text import TextTask
+from lorareg.trainers.machine import runtime
+from lorareg.trainers.text.chat import TokenRow
+from lorareg.trainers.text.language_model import dequantized, load_tokenizer
+from lorareg.trainers.text.task import TextTask
 
 RANK, SEED, RATE, RECORDS = 16, 7, 1e-3, 400
 BATCH = {"full": 4, "ragged": 8}

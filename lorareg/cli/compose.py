@@ -16,7 +16,7 @@ from lorareg.registry.workspace import Workspace
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lorareg.trainers.tasks.base import Sample
+    from lorareg.trainers.core.task import Sample
     from lorareg.weights.compose import Composition
 
 

@@ -10,8 +10,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from lorareg.trainers.core.watching import StepFacts
 from lorareg.trainers.report.standing import Standing, clock_text, sparkline
-from lorareg.trainers.watching import StepFacts
 
 GB = 1e9
 LABEL = 10  # columns of the words at the left

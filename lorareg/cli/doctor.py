@@ -44,7 +44,7 @@ def _libraries() -> list[Finding]:
 
 
 def _machine() -> list[Finding]:
-    from lorareg.trainers import runtime
+    from lorareg.trainers.machine import runtime
 
     place = runtime.choose("auto", Path())
     free = shutil.disk_usage(Path.cwd()).free / 1e9

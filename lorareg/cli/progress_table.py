@@ -11,8 +11,8 @@ from rich.text import Text
 
 from lorareg.cli.root import err
 from lorareg.cli.screen import PLAIN_SECONDS, Screen
-from lorareg.trainers.many import Row
 from lorareg.trainers.report.standing import clock_text, sparkline
+from lorareg.trainers.runs.many import Row
 
 STYLES = {"done": "green", "failed": "bold red", "stopped": "yellow", "training": "cyan"}
 CURVE = 16  # points of a row's sparkline
@@ -22,7 +22,7 @@ HEADS = ("state", "step", "loss", "held out", "time")
 
 
 class ProgressTable(Screen):
-    """Shows rows whenever they change (``trainers.many.run`` calls it).
+    """Shows rows whenever they change (``trainers.runs.many.run`` calls it).
 
     Args:
         what: a row is: "adapter" or "variant".

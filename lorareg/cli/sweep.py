@@ -12,11 +12,12 @@ from lorareg.cli.root import err
 from lorareg.cli.show import as_json, note, table
 from lorareg.registry.ids import AssetId
 from lorareg.registry.workspace import Workspace
-from lorareg.trainers import parents, sweep
-from lorareg.trainers.many import Job, Row
-from lorareg.trainers.orders import Order
+from lorareg.trainers.adapters import parents
 from lorareg.trainers.report.curves import draw_sweep
-from lorareg.trainers.sweep import Axes, Variant, VariantResult
+from lorareg.trainers.runs import sweep
+from lorareg.trainers.runs.many import Job, Row
+from lorareg.trainers.runs.orders import Order
+from lorareg.trainers.runs.sweep import Axes, Variant, VariantResult
 
 HEADS = ("held out", "against base", "best step", "steps", "seconds", "size")
 

@@ -13,7 +13,7 @@ from lorareg.cli.show import Json, as_json
 from lorareg.errors import LoraregError
 from lorareg.registry.ids import RECIPE, AssetId
 from lorareg.registry.workspace import Workspace
-from lorareg.trainers.orders import Order
+from lorareg.trainers.runs.orders import Order
 
 SWEEP = "lorareg train character/zhangsan --sweep lora.rank=4,8,16"
 LAUNCH = "lorareg train character/zhangsan --launch '--num_processes 2'"

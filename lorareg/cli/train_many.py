@@ -16,9 +16,9 @@ from lorareg.errors import LoraregError
 from lorareg.registry.ids import AssetId
 from lorareg.registry.workspace import Workspace
 from lorareg.trainers.exclusive import stop_on_signals
-from lorareg.trainers.executors import EXECUTORS
-from lorareg.trainers.many import Job, Row, jobs_of, run, up_to_date
-from lorareg.trainers.orders import Order
+from lorareg.trainers.runs.executors import EXECUTORS
+from lorareg.trainers.runs.many import Job, Row, jobs_of, run, up_to_date
+from lorareg.trainers.runs.orders import Order
 
 INTERRUPTED = 130
 

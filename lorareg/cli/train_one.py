@@ -7,7 +7,7 @@ from typing import Any
 
 from lorareg.cli.root import err, out
 from lorareg.cli.watch import RunWatcher
-from lorareg.trainers.orders import Order, carry_out
+from lorareg.trainers.runs.orders import Order, carry_out
 
 
 def train_one(order: Order) -> dict[str, Any]:

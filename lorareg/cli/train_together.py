@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from lorareg.errors import LoraregError
-from lorareg.trainers.orders import Order
+from lorareg.trainers.runs.orders import Order
 
 
 def train_together(order: Order, options: str, json: bool) -> None:
@@ -31,7 +31,7 @@ def train_together(order: Order, options: str, json: bool) -> None:
             fix=f"first: lorareg data check {order.asset}, and list what is broken in dataset.skip",
         )
     # Imported late: torch and its friends take seconds.
-    from lorareg.trainers.launch import launch
+    from lorareg.trainers.machine.launch import launch
 
     words = ["train", order.asset, *_words(order.options), *(["--json"] if json else [])]
     status = launch(words, shlex.split(options))

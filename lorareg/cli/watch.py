@@ -10,13 +10,13 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from lorareg.cli.dashboard import Dashboard, Usage, speed
 from lorareg.cli.root import err
 from lorareg.cli.screen import PLAIN_SECONDS, Screen
+from lorareg.trainers.core.watching import StepFacts
 from lorareg.trainers.report import usage
 from lorareg.trainers.report.standing import Standing, clock_text
-from lorareg.trainers.watching import StepFacts
 
 
 class RunWatcher(Screen):
-    """Tells a person what a training run does (``trainers.watching.Watcher``).
+    """Tells a person what a training run does (``trainers.core.watching.Watcher``).
 
     Args:
         title: of the run.

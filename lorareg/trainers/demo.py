@@ -17,11 +17,11 @@ from lorareg.registry.ids import AssetId, Ref
 from lorareg.registry.recipe import Expression
 from lorareg.registry.workspace import Workspace
 from lorareg.trainers import run
+from lorareg.trainers.core.watching import Watcher
 from lorareg.trainers.execute import Options
 from lorareg.trainers.generate import Generator
 from lorareg.trainers.report.grid import save_grid
 from lorareg.trainers.reproduce import Reproduction, reproduce
-from lorareg.trainers.watching import Watcher
 from lorareg.weights import compose
 
 CHARACTER = AssetId("character", "zhangsan")

@@ -9,20 +9,22 @@ from pathlib import Path
 from lorareg.registry import lock
 from lorareg.registry.manifest import Lora
 from lorareg.registry.workspace import Workspace
-from lorareg.trainers import footprint, inject, optim, parents, runtime, variants
-from lorareg.trainers.inject import Adapters
-from lorareg.trainers.loop import Loop
+from lorareg.trainers.adapters import inject, parents, variants
+from lorareg.trainers.adapters.inject import Adapters
+from lorareg.trainers.core import optim
+from lorareg.trainers.core.loop import Loop
+from lorareg.trainers.core.randomness import Draws
+from lorareg.trainers.core.task import Kernels, Runtime
+from lorareg.trainers.core.watching import Watcher
+from lorareg.trainers.machine import footprint, runtime
+from lorareg.trainers.machine.probe import Work
+from lorareg.trainers.machine.ranks import Ranks
 from lorareg.trainers.packed.install import install
 from lorareg.trainers.prepare import Prepared
-from lorareg.trainers.probe import Work
 from lorareg.trainers.quiet import quiet_libraries
-from lorareg.trainers.randomness import Draws
-from lorareg.trainers.ranks import Ranks
 from lorareg.trainers.report import curves, metrics
 from lorareg.trainers.report.trends import Trends
 from lorareg.trainers.samples import Sampler
-from lorareg.trainers.tasks.base import Kernels, Runtime
-from lorareg.trainers.watching import Watcher
 from lorareg.weights.adapter import LoraAdapter
 
 

@@ -11,17 +11,18 @@ from lorareg.registry.base import ResolvedBase
 from lorareg.registry.manifest import ImageManifest, Sampling, TextManifest
 from lorareg.registry.text_training import TextTraining
 from lorareg.registry.workspace import Workspace
-from lorareg.trainers import inject, runtime
-from lorareg.trainers.pipelines import DiffusionBase
+from lorareg.trainers.adapters import inject
+from lorareg.trainers.core.task import Runtime, Sample
+from lorareg.trainers.image.pipelines import DiffusionBase
+from lorareg.trainers.machine import runtime
 from lorareg.trainers.prepare import resolve_base
 from lorareg.trainers.quiet import quiet_libraries
-from lorareg.trainers.tasks.base import Runtime, Sample
 from lorareg.weights import compose
 from lorareg.weights.adapter import LoraAdapter
 from lorareg.weights.compose import Composition
 
 if TYPE_CHECKING:
-    from lorareg.trainers.tasks.text import TextTask
+    from lorareg.trainers.text.task import TextTask
 
 
 class Generator:
@@ -79,7 +80,7 @@ class Generator:
     def _draw(self, prompts: Sequence[str], seed: int) -> list[Sample]:
         if self._replies is not None:
             return self._replies.sample(prompts, seed)
-        from lorareg.trainers.drawing import draw
+        from lorareg.trainers.image.drawing import draw
 
         return draw(self._pipeline, prompts, seed, self._sampling, self._training)
 
@@ -92,7 +93,7 @@ def _pipeline(base: ResolvedBase, place: Runtime) -> Any:
 def _language_model(
     base: ResolvedBase, like: TextManifest, sampling: Sampling, place: Runtime
 ) -> tuple[TextTask, Mapping[str, torch.nn.Module]]:
-    from lorareg.trainers.tasks.text import TextTask
+    from lorareg.trainers.text.task import TextTask
 
     task = TextTask(base, (), TextTraining(max_length=like.train.max_length))
     task.max_new_tokens = sampling.max_new_tokens

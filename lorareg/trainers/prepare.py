@@ -11,7 +11,10 @@ from lorareg.registry.base import ResolvedBase
 from lorareg.registry.dataset import Listing
 from lorareg.registry.manifest import ImageManifest, Manifest, TextManifest
 from lorareg.registry.workspace import Workspace
-from lorareg.trainers import parents, personal_data
+from lorareg.trainers import personal_data
+from lorareg.trainers.adapters import parents
+from lorareg.trainers.adapters.parents import Parent
+from lorareg.trainers.core.task import Task
 from lorareg.trainers.data import class_pictures, dialogues, undecodable
 from lorareg.trainers.data.check import run
 from lorareg.trainers.data.check.findings import ordered
@@ -19,8 +22,6 @@ from lorareg.trainers.data.check.report import Report
 from lorareg.trainers.data.check.wishes import Wishes
 from lorareg.trainers.data.class_pictures import ClassPictures
 from lorareg.trainers.data.records import of_dialogues, of_pictures, read_pictures
-from lorareg.trainers.parents import Parent
-from lorareg.trainers.tasks.base import Task
 
 Stage = Callable[[str, int, int], None]
 
@@ -122,13 +123,13 @@ def _task(
 ) -> tuple[Task, dict[str, str]]:
     folder = workspace.dataset(manifest)
     if isinstance(manifest, TextManifest):
-        from lorareg.trainers.tasks.text import TextTask
+        from lorareg.trainers.text.task import TextTask
 
         rows = dialogues.read_dialogues(folder)
         replies = TextTask(found, rows, manifest.train, stage=stage)
         replies.max_new_tokens = manifest.sample.max_new_tokens
         return replies, of_dialogues(rows)
-    from lorareg.trainers.tasks.image import ImageTask
+    from lorareg.trainers.image.task import ImageTask
 
     pictures = read_pictures(folder, manifest, data.listing)
     beside = data.prior.records if data.prior else ()
@@ -155,7 +156,7 @@ def _refuse_errors(report: Report) -> None:
 
 
 def _template(task: Task) -> dict[str, str] | None:
-    from lorareg.trainers.tasks.text import TextTask
+    from lorareg.trainers.text.task import TextTask
 
     if not isinstance(task, TextTask):
         return None

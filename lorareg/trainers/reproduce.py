@@ -17,9 +17,9 @@ from lorareg.registry.lock import Environment, Lock
 from lorareg.registry.manifest import ImageManifest, TextManifest
 from lorareg.registry.pointer import pointer_path
 from lorareg.registry.workspace import Workspace
-from lorareg.trainers import parent_files
+from lorareg.trainers.adapters import parent_files
 from lorareg.trainers.changes import changed_inputs
-from lorareg.trainers.watching import Watcher
+from lorareg.trainers.core.watching import Watcher
 from lorareg.weights import algebra
 from lorareg.weights.adapter import LoraAdapter
 from lorareg.weights.formats import diffusers, peft

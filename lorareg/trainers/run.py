@@ -13,17 +13,18 @@ from lorareg.registry.ids import AssetId
 from lorareg.registry.lock import Lock
 from lorareg.registry.manifest import ImageManifest, TextManifest
 from lorareg.registry.workspace import Workspace
-from lorareg.trainers import checkpoints, parents
+from lorareg.trainers.adapters import parents
+from lorareg.trainers.adapters.parents import Parent
 from lorareg.trainers.changes import fingerprint_now
+from lorareg.trainers.core import checkpoints
+from lorareg.trainers.core.watching import Watcher
 from lorareg.trainers.exclusive import exclusive, stop_on_signals, stoppable
 from lorareg.trainers.execute import Options, execute
-from lorareg.trainers.parents import Parent
+from lorareg.trainers.machine.ranks import Ranks, Unheard
 from lorareg.trainers.prepare import prepare
 from lorareg.trainers.publish import publish
-from lorareg.trainers.ranks import Ranks, Unheard
 from lorareg.trainers.report import trackers
 from lorareg.trainers.run_folder import run_folder
-from lorareg.trainers.watching import Watcher
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from lorareg.registry.digest import of_json
 from lorareg.registry.files import write_atomically
 from lorareg.registry.lock import Reply
 from lorareg.registry.manifest import Sampling
-from lorareg.trainers.inject import Adapters
+from lorareg.trainers.adapters.inject import Adapters
+from lorareg.trainers.core.task import Sample, Task
 from lorareg.trainers.report.grid import save_grid
-from lorareg.trainers.tasks.base import Sample, Task
 
 
 class Sampler:

@@ -14,10 +14,10 @@ from rich.console import Console
 from lorareg.cli.dashboard import Dashboard, Usage
 from lorareg.cli.progress_table import ProgressTable, table
 from lorareg.cli.watch import RunWatcher
-from lorareg.trainers.many import Row
+from lorareg.trainers.core.watching import StepFacts
 from lorareg.trainers.report import usage
 from lorareg.trainers.report.standing import POINTS, Standing, sparkline
-from lorareg.trainers.watching import StepFacts
+from lorareg.trainers.runs.many import Row
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 MEMORY = Usage(resident=1_930_000_000)

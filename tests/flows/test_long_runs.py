@@ -14,10 +14,10 @@ import pytest
 from lorareg.errors import InterruptedTrainingError, LoraregError, TrainingError
 from lorareg.registry.ids import AssetId
 from lorareg.registry.workspace import Workspace
+from lorareg.trainers.core.watching import StepFacts
 from lorareg.trainers.execute import Options
-from lorareg.trainers.launch import launch
+from lorareg.trainers.machine.launch import launch
 from lorareg.trainers.run import Outcome, train
-from lorareg.trainers.watching import StepFacts
 from lorareg.weights.formats import diffusers
 from tests.flows.conftest import inside, make_registry, set_keys
 

@@ -22,9 +22,9 @@ from transformers import (
 
 from lorareg.registry import digest
 from lorareg.registry.base import ResolvedBase
+from lorareg.trainers.core.task import Runtime
 from lorareg.trainers.data.dialogue_rows import Message
 from lorareg.trainers.data.dialogues import DialogueRecord
-from lorareg.trainers.tasks.base import Runtime
 from tests.trainers.pico_families import bases  # noqa: F401  (a fixture, found by name)
 from tests.trainers.pico_images import (  # noqa: F401  (fixtures, found by name)
     case,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from lorareg.trainers.randomness import Draws
+from lorareg.trainers.core.randomness import Draws
 from tests.trainers.lines import Lab, Lines
 
 COPIES = 1 << 15  # of each line: tens of megabytes a record, forward and backward

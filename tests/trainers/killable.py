@@ -16,8 +16,8 @@ from pathlib import Path
 from lorareg.registry import digest
 from lorareg.registry.image_training import Buckets
 from lorareg.registry.manifest import Lora
+from lorareg.trainers.core.task import Runtime
 from lorareg.trainers.data.images import ImageRecord
-from lorareg.trainers.tasks.base import Runtime
 from lorareg.weights.formats import diffusers
 from tests.trainers.pico_images import TRAINING, Case, Run, resolve
 

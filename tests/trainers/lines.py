@@ -16,13 +16,14 @@ import torch
 from lorareg.registry.lock import Rung
 from lorareg.registry.manifest import Lora
 from lorareg.registry.training import Training, Validation
-from lorareg.trainers import checkpoints, inject
-from lorareg.trainers.loop import Loop
-from lorareg.trainers.randomness import Draws
-from lorareg.trainers.ranks import Ranks
-from lorareg.trainers.rehearsal import Pass
-from lorareg.trainers.tasks.base import Runtime, Sample
-from lorareg.trainers.watching import StepFacts
+from lorareg.trainers.adapters import inject
+from lorareg.trainers.core import checkpoints
+from lorareg.trainers.core.loop import Loop
+from lorareg.trainers.core.randomness import Draws
+from lorareg.trainers.core.task import Runtime, Sample
+from lorareg.trainers.core.watching import StepFacts
+from lorareg.trainers.machine.ranks import Ranks
+from lorareg.trainers.machine.rehearsal import Pass
 
 WIDTH = 6
 TRAINING = Training(

@@ -24,9 +24,9 @@ import torch
 from safetensors.torch import save_file
 
 from lorareg.errors import LoraregError
-from lorareg.trainers.loop import Loop
-from lorareg.trainers.randomness import Draws
-from lorareg.trainers.ranks import Ranks
+from lorareg.trainers.core.loop import Loop
+from lorareg.trainers.core.randomness import Draws
+from lorareg.trainers.machine.ranks import Ranks
 from tests.trainers.lines import Lab, Lines, told
 
 

@@ -32,15 +32,15 @@ from lorareg.registry.image_training import ImageTraining
 from lorareg.registry.lock import Rung
 from lorareg.registry.manifest import Base, Lora, Sampling
 from lorareg.registry.training import Validation
-from lorareg.trainers import inject
+from lorareg.trainers.adapters import inject
+from lorareg.trainers.adapters.inject import Adapters
+from lorareg.trainers.core.loop import Loop
+from lorareg.trainers.core.randomness import Draws
+from lorareg.trainers.core.task import Runtime
+from lorareg.trainers.core.watching import StepFacts
 from lorareg.trainers.data.images import ImageRecord
-from lorareg.trainers.inject import Adapters
-from lorareg.trainers.loop import Loop
-from lorareg.trainers.randomness import Draws
-from lorareg.trainers.ranks import Ranks
-from lorareg.trainers.tasks.base import Runtime
-from lorareg.trainers.tasks.image import ImageTask
-from lorareg.trainers.watching import StepFacts
+from lorareg.trainers.image.task import ImageTask
+from lorareg.trainers.machine.ranks import Ranks
 
 SIDE = 32  # pixels; latents are 8 x 8
 TOKENS = 24  # a caption is read character by character

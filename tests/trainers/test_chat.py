@@ -11,11 +11,11 @@ from lorareg.errors import LoraregError, TrainingError
 from lorareg.registry import digest
 from lorareg.registry.base import ResolvedBase
 from lorareg.registry.text_training import TextTraining
-from lorareg.trainers.chat import Chat, TokenRow
-from lorareg.trainers.chat_template import PLAIN_TEMPLATE
 from lorareg.trainers.data.dialogue_rows import Message
 from lorareg.trainers.data.dialogues import DialogueRecord
-from lorareg.trainers.tasks.text import TextTask
+from lorareg.trainers.text.chat import Chat, TokenRow
+from lorareg.trainers.text.chat_template import PLAIN_TEMPLATE
+from lorareg.trainers.text.task import TextTask
 
 MakeTokenizer = Callable[..., PreTrainedTokenizerFast]
 LLAMA2 = (

@@ -13,15 +13,15 @@ from lorareg.errors import TrainingError
 from lorareg.registry.manifest import Lora
 from lorareg.registry.text_training import TextTraining
 from lorareg.registry.training import Validation
-from lorareg.trainers import inject
-from lorareg.trainers.chat import Chat
+from lorareg.trainers.adapters import inject
+from lorareg.trainers.core.loop import Loop
+from lorareg.trainers.core.randomness import Draws
+from lorareg.trainers.core.task import Runtime
 from lorareg.trainers.data.dialogue_rows import Message
 from lorareg.trainers.data.dialogues import DialogueRecord
-from lorareg.trainers.language_model import load_tokenizer
-from lorareg.trainers.loop import Loop
-from lorareg.trainers.randomness import Draws
-from lorareg.trainers.tasks.base import Runtime
-from lorareg.trainers.tasks.text import TextTask
+from lorareg.trainers.text.chat import Chat
+from lorareg.trainers.text.language_model import load_tokenizer
+from lorareg.trainers.text.task import TextTask
 from lorareg.weights.formats import peft
 from tests.trainers.pico_families import FAMILIES, Bases
 from tests.trainers.pico_images import Notes

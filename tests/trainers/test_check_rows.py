@@ -380,7 +380,7 @@ def test_a_few_rows_in_another_language_are_a_warning_and_many_a_note() -> None:
 def test_dialogues_are_counted_in_tokens_as_training_sees_them(
     pico_llama: ResolvedBase, dialogues: Sequence[DialogueRecord], tmp_path: Path
 ) -> None:
-    from lorareg.trainers.tasks.text import TextTask
+    from lorareg.trainers.text.task import TextTask
 
     chat = lengths.chat(pico_llama, tmp_path)
     longest = max(lengths.measure(dialogues, chat.sequences, Limit(10_000), quiet).tokens.values())

@@ -10,7 +10,7 @@ import torch
 
 from lorareg.registry.header import read_header
 from lorareg.registry.training import Validation
-from lorareg.trainers.checkpoints import Cursor, latest, save
+from lorareg.trainers.core.checkpoints import Cursor, latest, save
 
 BUNDLE = {
     "adapter": {"a/b.down": torch.arange(6.0).reshape(2, 3), "a/b.up": torch.zeros(3, 2)},

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from lorareg.registry import tensors
-from lorareg.trainers.ema import Average
+from lorareg.trainers.core.ema import Average
 from lorareg.trainers.tensor_bytes import raw_tensor
 
 Parameters = dict[str, torch.nn.Parameter]

@@ -18,12 +18,12 @@ from lorareg.errors import LoraregError
 from lorareg.registry.base import ResolvedBase
 from lorareg.registry.digest import DigestCache
 from lorareg.registry.manifest import Lora
-from lorareg.trainers import inject
+from lorareg.trainers.adapters import inject
+from lorareg.trainers.core.randomness import Draws
+from lorareg.trainers.core.task import Runtime
 from lorareg.trainers.data.images import ImageRecord
-from lorareg.trainers.families.flux import packed, places, unpacked
-from lorareg.trainers.randomness import Draws
-from lorareg.trainers.tasks.base import Runtime
-from lorareg.trainers.tasks.image import ImageTask
+from lorareg.trainers.image.families.flux import packed, places, unpacked
+from lorareg.trainers.image.task import ImageTask
 from lorareg.weights.formats import diffusers
 from tests.trainers.pico_flow import (  # noqa: F401  (fixtures, found by name)
     pico_flux,

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorareg.registry.image_training import Timesteps
-from lorareg.trainers.flow import FlowMatching, shifted
+from lorareg.trainers.image.flow import FlowMatching, shifted
 
 UNIFORM = Timesteps(sampling="uniform")
 QUANTILES = [(k + 0.5) / 2000 for k in range(2000)]

@@ -17,14 +17,15 @@ from lorareg.registry.manifest import Lora
 from lorareg.registry.tensors import RawTensor
 from lorareg.registry.text_training import TextTraining
 from lorareg.registry.training import Training, Validation
-from lorareg.trainers import footprint, inject
+from lorareg.trainers.adapters import inject
+from lorareg.trainers.adapters.inject import Adapters
+from lorareg.trainers.core.randomness import Draws
+from lorareg.trainers.core.task import Runtime
 from lorareg.trainers.data.dialogues import DialogueRecord
-from lorareg.trainers.footprint import Footprint
-from lorareg.trainers.inject import Adapters
-from lorareg.trainers.randomness import Draws
-from lorareg.trainers.rehearsal import Models, Pass, peak_bytes
-from lorareg.trainers.tasks.base import Runtime
-from lorareg.trainers.tasks.text import TextTask
+from lorareg.trainers.machine import footprint
+from lorareg.trainers.machine.footprint import Footprint
+from lorareg.trainers.machine.rehearsal import Models, Pass, peak_bytes
+from lorareg.trainers.text.task import TextTask
 from tests.trainers.pico_families import FAMILIES
 from tests.trainers.pico_flow import pico_flux, pico_sd3  # noqa: F401
 from tests.trainers.pico_images import Case, make_unet

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lorareg.trainers.forward import shares
-from lorareg.trainers.ranks import Ranks
+from lorareg.trainers.core.forward import shares
+from lorareg.trainers.machine.ranks import Ranks
 
 batches = st.lists(st.integers(1, 5), min_size=1, max_size=4).map(
     lambda sizes: [[f"{b}.{i}" for i in range(size)] for b, size in enumerate(sizes)]

@@ -14,11 +14,11 @@ from peft import LoraConfig, inject_adapter_in_model
 from lorareg.registry.base import ResolvedBase
 from lorareg.registry.manifest import Lora
 from lorareg.registry.text_training import TextTraining
-from lorareg.trainers import head_chunks
+from lorareg.trainers.core.randomness import Draws
+from lorareg.trainers.core.task import Runtime
 from lorareg.trainers.data.dialogues import DialogueRecord
-from lorareg.trainers.randomness import Draws
-from lorareg.trainers.tasks.base import Runtime
-from lorareg.trainers.tasks.text import TextTask
+from lorareg.trainers.text import head_chunks
+from lorareg.trainers.text.task import TextTask
 
 DRAWS = Draws(42).at("train", 0)
 WIDTH = 16

@@ -20,8 +20,8 @@ from lorareg.registry.digest import DigestCache
 from lorareg.registry.image_training import ImageTraining, Timesteps
 from lorareg.registry.manifest import Base
 from lorareg.trainers.data.check.tokens import TokenCounter
-from lorareg.trainers.pipelines import DiffusionBase
-from lorareg.trainers.tasks.image import ImageTask
+from lorareg.trainers.image.pipelines import DiffusionBase
+from lorareg.trainers.image.task import ImageTask
 from tests.trainers.pico_flow import (  # noqa: F401  (fixtures, found by name)
     pico_flux,
     pico_schnell,

@@ -18,8 +18,8 @@ from lorareg.registry import digest
 from lorareg.registry.base import ResolvedBase
 from lorareg.registry.image_training import Buckets, MaskedLoss, Prior, Tags
 from lorareg.trainers.data.images import ImageRecord
+from lorareg.trainers.image.task import ImageTask
 from lorareg.trainers.report import metrics
-from lorareg.trainers.tasks.image import ImageTask
 from tests.trainers.pico_images import Case, Run
 
 SIZES = [(40, 40), (96, 48), (48, 96), (44, 40), (90, 50), (20, 20), (40, 44)]

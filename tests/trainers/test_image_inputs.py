@@ -17,12 +17,12 @@ from lorareg.registry import digest
 from lorareg.registry.base import ResolvedBase
 from lorareg.registry.digest import DigestCache
 from lorareg.registry.image_training import ImageTraining
+from lorareg.trainers.core.randomness import Draws
+from lorareg.trainers.core.task import Runtime
 from lorareg.trainers.data.images import ImageRecord
-from lorareg.trainers.image_inputs import ImageInputs
-from lorareg.trainers.latents import Encoder, View
-from lorareg.trainers.pipelines import DiffusionBase
-from lorareg.trainers.randomness import Draws
-from lorareg.trainers.tasks.base import Runtime
+from lorareg.trainers.image.inputs import ImageInputs
+from lorareg.trainers.image.latents import Encoder, View
+from lorareg.trainers.image.pipelines import DiffusionBase
 from tests.trainers.pico_images import SIDE, TRAINING, make_picture, resolve
 
 DRAWS = Draws(42).at("train", 3)

@@ -13,10 +13,10 @@ from PIL import Image
 from lorareg.registry import digest
 from lorareg.registry.digest import DigestCache
 from lorareg.registry.image_training import ImageTraining
+from lorareg.trainers.core.randomness import Draws
 from lorareg.trainers.data.images import ImageRecord
-from lorareg.trainers.image_inputs import Batch
-from lorareg.trainers.randomness import Draws
-from lorareg.trainers.tasks.image import ImageTask
+from lorareg.trainers.image.inputs import Batch
+from lorareg.trainers.image.task import ImageTask
 from tests.trainers.pico_images import SAMPLING, TRAINING, Case, make_picture
 
 DRAWS = Draws(42).at("train", 3)

@@ -22,12 +22,12 @@ from lorareg.registry.base import ResolvedBase
 from lorareg.registry.digest import DigestCache
 from lorareg.registry.manifest import Lora
 from lorareg.registry.training import Validation
-from lorareg.trainers.families.family import Fields
-from lorareg.trainers.image_inputs import Batch
-from lorareg.trainers.pipelines import DiffusionBase
-from lorareg.trainers.randomness import Draws
-from lorareg.trainers.tasks.base import Task
-from lorareg.trainers.tasks.image import ImageTask
+from lorareg.trainers.core.randomness import Draws
+from lorareg.trainers.core.task import Task
+from lorareg.trainers.image.families.family import Fields
+from lorareg.trainers.image.inputs import Batch
+from lorareg.trainers.image.pipelines import DiffusionBase
+from lorareg.trainers.image.task import ImageTask
 from lorareg.weights.formats import diffusers
 from tests.trainers.pico_images import SAMPLING, SIDE, TRAINING, Case, Run, resolve
 

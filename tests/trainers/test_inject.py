@@ -13,9 +13,9 @@ from peft.tuners.lora import LoraLayer as PeftLayer
 
 from lorareg.errors import TrainingError
 from lorareg.registry.manifest import Lora
-from lorareg.trainers.families.sd import ATTENTION, FEED_FORWARD
-from lorareg.trainers.inject import Adapters, apply, inject, module_names, remove
-from lorareg.trainers.randomness import Draws
+from lorareg.trainers.adapters.inject import Adapters, apply, inject, module_names, remove
+from lorareg.trainers.core.randomness import Draws
+from lorareg.trainers.image.families.sd import ATTENTION, FEED_FORWARD
 from lorareg.weights.adapter import LoraAdapter, LoraLayer
 from tests.trainers.pico_images import make_unet
 

@@ -15,10 +15,10 @@ from pydantic import ValidationError
 
 from lorareg.errors import TrainingError
 from lorareg.registry.manifest import Lora, parse
-from lorareg.trainers import pissa
-from lorareg.trainers.inject import Adapters, apply, inject, module_names, ranks_of, remove
-from lorareg.trainers.randomness import Draws
-from lorareg.trainers.variants import costs, published
+from lorareg.trainers.adapters import pissa
+from lorareg.trainers.adapters.inject import Adapters, apply, inject, module_names, ranks_of, remove
+from lorareg.trainers.adapters.variants import costs, published
+from lorareg.trainers.core.randomness import Draws
 from lorareg.weights.algebra import relative_difference
 from tests.trainers.pico_images import make_unet
 

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from lorareg.errors import InterruptedTrainingError, TrainingError
 from lorareg.registry.manifest import Lora
 from lorareg.registry.training import Training, Validation
-from lorareg.trainers import checkpoints
-from lorareg.trainers.loop import Loop
+from lorareg.trainers.core import checkpoints
+from lorareg.trainers.core.loop import Loop
 from lorareg.trainers.report import metrics
 from tests.trainers.lines import Lab, Lines, assert_like, saved, told
 from tests.trainers.power import Disk

@@ -16,10 +16,10 @@ import torch
 from lorareg.errors import InterruptedTrainingError, TrainingError
 from lorareg.registry.lock import Rung
 from lorareg.registry.manifest import Lora
-from lorareg.trainers import checkpoints
-from lorareg.trainers.ladder import OutOfMemory, noticing_memory
-from lorareg.trainers.loop import Loop
-from lorareg.trainers.randomness import Draws
+from lorareg.trainers.core import checkpoints
+from lorareg.trainers.core.ladder import OutOfMemory, noticing_memory
+from lorareg.trainers.core.loop import Loop
+from lorareg.trainers.core.randomness import Draws
 from tests.trainers import cramped
 from tests.trainers.lines import Lab, Lines, same, told
 

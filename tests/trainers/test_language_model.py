@@ -14,12 +14,12 @@ from transformers import LlamaForCausalLM
 from lorareg.errors import InvalidFileError, TrainingError
 from lorareg.registry.base import ResolvedBase
 from lorareg.registry.text_training import TextTraining
-from lorareg.trainers import response_loss
+from lorareg.trainers.core.randomness import Draws
+from lorareg.trainers.core.task import Runtime
 from lorareg.trainers.data.dialogues import DialogueRecord
-from lorareg.trainers.language_model import dequantized_home, load_tokenizer
-from lorareg.trainers.randomness import Draws
-from lorareg.trainers.tasks.base import Runtime
-from lorareg.trainers.tasks.text import TextTask
+from lorareg.trainers.text import response_loss
+from lorareg.trainers.text.language_model import dequantized_home, load_tokenizer
+from lorareg.trainers.text.task import TextTask
 
 DRAWS = Draws(42).at("train", 0)
 Dialogues = Sequence[DialogueRecord]

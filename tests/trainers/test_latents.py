@@ -14,11 +14,11 @@ from diffusers import AutoencoderKL
 
 from lorareg.registry.base import ResolvedBase
 from lorareg.registry.digest import DigestCache
+from lorareg.trainers.core.task import Runtime
 from lorareg.trainers.data.cuts import Cut
 from lorareg.trainers.data.images import ImageRecord, load_image
-from lorareg.trainers.latents import Encoder, View
-from lorareg.trainers.pipelines import DiffusionBase
-from lorareg.trainers.tasks.base import Runtime
+from lorareg.trainers.image.latents import Encoder, View
+from lorareg.trainers.image.pipelines import DiffusionBase
 from tests.trainers.pico_images import SIDE, make_picture, make_pictures, resolve
 
 Encode = Callable[[ResolvedBase], Encoder]

@@ -10,9 +10,9 @@ from lorareg.errors import TrainingError
 from lorareg.registry.base import ResolvedBase
 from lorareg.registry.manifest import Lora
 from lorareg.registry.text_training import TextTraining
+from lorareg.trainers.core.task import Runtime
 from lorareg.trainers.data.dialogues import DialogueRecord
-from lorareg.trainers.tasks.base import Runtime
-from lorareg.trainers.tasks.text import TextTask
+from lorareg.trainers.text.task import TextTask
 
 Dialogues = Sequence[DialogueRecord]
 

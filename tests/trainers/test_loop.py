@@ -14,11 +14,11 @@ import torch
 from lorareg.errors import TrainingError
 from lorareg.registry.manifest import Lora
 from lorareg.registry.training import Validation
-from lorareg.trainers import checkpoints, held_out
-from lorareg.trainers.randomness import Draws
+from lorareg.trainers.core import checkpoints, held_out
+from lorareg.trainers.core.randomness import Draws
+from lorareg.trainers.core.step import gradient
 from lorareg.trainers.report import metrics
 from lorareg.trainers.samples import Sampler
-from lorareg.trainers.step import gradient
 from tests.trainers.pico_images import SAMPLING, Case, Run
 
 FIXED = Draws(7).at("validation", 0)

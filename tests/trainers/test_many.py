@@ -16,13 +16,13 @@ import pytest
 from lorareg.errors import LoraregError
 from lorareg.registry.ids import AssetId
 from lorareg.registry.workspace import Workspace
-from lorareg.trainers import many
-from lorareg.trainers.executors import STOPPED, Local
-from lorareg.trainers.many import Job, Row
-from lorareg.trainers.orders import Order
-from lorareg.trainers.processes import Event, Process
-from lorareg.trainers.ray_cluster import shares
-from lorareg.trainers.watching import StepFacts
+from lorareg.trainers.core.watching import StepFacts
+from lorareg.trainers.runs import many
+from lorareg.trainers.runs.executors import STOPPED, Local
+from lorareg.trainers.runs.many import Job, Row
+from lorareg.trainers.runs.orders import Order
+from lorareg.trainers.runs.processes import Event, Process
+from lorareg.trainers.runs.ray_cluster import shares
 
 ORDER = Order("/nowhere", "style/ink")
 DONE: Event = {"event": "done", "document": {"asset": "style/ink", "trained": True}}

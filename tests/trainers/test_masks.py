@@ -16,14 +16,14 @@ from lorareg.registry.base import ResolvedBase
 from lorareg.registry.digest import DigestCache
 from lorareg.registry.image_training import ImageTraining
 from lorareg.registry.manifest import ImageManifest
-from lorareg.trainers import loss_masks
+from lorareg.trainers.core.randomness import Draws
+from lorareg.trainers.core.task import Runtime
 from lorareg.trainers.data.cuts import Cut
 from lorareg.trainers.data.images import ImageRecord
 from lorareg.trainers.data.records import read_pictures
-from lorareg.trainers.image_inputs import Batch, ImageInputs
-from lorareg.trainers.pipelines import DiffusionBase
-from lorareg.trainers.randomness import Draws
-from lorareg.trainers.tasks.base import Runtime
+from lorareg.trainers.image import loss_masks
+from lorareg.trainers.image.inputs import Batch, ImageInputs
+from lorareg.trainers.image.pipelines import DiffusionBase
 from tests.trainers.pico_images import TRAINING
 
 DRAWS = Draws(1).at("train", 0)

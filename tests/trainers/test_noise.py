@@ -16,8 +16,8 @@ from diffusers import (
 )
 
 from lorareg.errors import TrainingError
-from lorareg.trainers.noise import NoiseSchedule, drawn_noise
-from lorareg.trainers.randomness import Draws
+from lorareg.trainers.core.randomness import Draws
+from lorareg.trainers.image.noise import NoiseSchedule, drawn_noise
 
 SD = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 ZERO_SNR = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}

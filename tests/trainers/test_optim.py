@@ -19,7 +19,7 @@ from lorareg.errors import TrainingError
 from lorareg.registry import tensors
 from lorareg.registry.image_training import ImageTraining
 from lorareg.registry.training import Training
-from lorareg.trainers.optim import Optimizer, build, package
+from lorareg.trainers.core.optim import Optimizer, build, package
 from lorareg.trainers.tensor_bytes import raw_tensor
 
 Parameters = dict[str, torch.nn.Parameter]

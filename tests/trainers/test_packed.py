@@ -14,17 +14,17 @@ from hypothesis import strategies as st
 from peft.tuners import lora as peft_lora
 
 from lorareg.registry.manifest import Lora
-from lorareg.trainers import inject
-from lorareg.trainers.inject import Adapters
+from lorareg.trainers.adapters import inject
+from lorareg.trainers.adapters.inject import Adapters
+from lorareg.trainers.core.randomness import Draws
+from lorareg.trainers.core.task import Runtime
+from lorareg.trainers.machine.rehearsal import peak_bytes
 from lorareg.trainers.packed import layers
 from lorareg.trainers.packed.adapted import AdaptedConv2d, AdaptedLinear
 from lorareg.trainers.packed.install import install
 from lorareg.trainers.packed.kernels import Direct, Product
 from lorareg.trainers.packed.layers import FrozenConv2d, FrozenLinear
 from lorareg.trainers.packed.norms import FrozenGroupNorm
-from lorareg.trainers.randomness import Draws
-from lorareg.trainers.rehearsal import peak_bytes
-from lorareg.trainers.tasks.base import Runtime
 
 PLAIN = Runtime("cpu", "float32", 1, Path())
 PACKED = Runtime("cpu", "float32", 1, Path(), "packed")

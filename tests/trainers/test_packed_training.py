@@ -13,16 +13,16 @@ from lorareg.registry.base import ResolvedBase
 from lorareg.registry.manifest import Lora
 from lorareg.registry.text_training import TextTraining
 from lorareg.registry.training import Validation
-from lorareg.trainers import inject
+from lorareg.trainers.adapters import inject
+from lorareg.trainers.adapters.inject import Adapters
+from lorareg.trainers.core.randomness import Draws
+from lorareg.trainers.core.task import Runtime
 from lorareg.trainers.data.dialogues import DialogueRecord
-from lorareg.trainers.inject import Adapters
 from lorareg.trainers.packed import products
 from lorareg.trainers.packed.install import install
 from lorareg.trainers.packed.layers import FrozenConv2d, FrozenLinear
-from lorareg.trainers.randomness import Draws
 from lorareg.trainers.report import metrics
-from lorareg.trainers.tasks.base import Runtime
-from lorareg.trainers.tasks.text import TextTask
+from lorareg.trainers.text.task import TextTask
 from tests.trainers.pico_images import Case, Run
 
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2", "proj_in", "ff.net.2")

@@ -23,14 +23,14 @@ from lorareg.errors import TrainingError
 from lorareg.registry.base import ResolvedBase
 from lorareg.registry.manifest import Lora
 from lorareg.registry.text_training import TextTraining
-from lorareg.trainers import packing, segment_attention
-from lorareg.trainers.chat import TokenRow
+from lorareg.trainers.core.randomness import Draws
+from lorareg.trainers.core.task import Runtime
 from lorareg.trainers.data.dialogues import DialogueRecord
-from lorareg.trainers.packing import Packing, best_fit
-from lorareg.trainers.randomness import Draws
-from lorareg.trainers.response_loss import collate, fastest_right_way, sequence_losses
-from lorareg.trainers.tasks.base import Runtime
-from lorareg.trainers.tasks.text import TextTask
+from lorareg.trainers.text import packing, segment_attention
+from lorareg.trainers.text.chat import TokenRow
+from lorareg.trainers.text.packing import Packing, best_fit
+from lorareg.trainers.text.response_loss import collate, fastest_right_way, sequence_losses
+from lorareg.trainers.text.task import TextTask
 from tests.trainers.pico_families import FAMILIES, WIDTH, Bases
 
 DRAWS = Draws(42).at("train", 0)

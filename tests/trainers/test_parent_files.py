@@ -14,8 +14,8 @@ from lorareg.registry.base import ResolvedBase
 from lorareg.registry.ids import AssetId
 from lorareg.registry.lock import ParentInput
 from lorareg.registry.manifest import ImageManifest, TextManifest
-from lorareg.trainers import parents
-from lorareg.trainers.parents import Parent
+from lorareg.trainers.adapters import parents
+from lorareg.trainers.adapters.parents import Parent
 from lorareg.weights.adapter import LoraAdapter, LoraLayer
 from lorareg.weights.formats import diffusers, peft
 from tests.registry.family import GOLDEN_LOCK, Family, git, tensors

@@ -12,11 +12,11 @@ import torch
 from lorareg.errors import TrainingError
 from lorareg.registry.lock import ParentInput
 from lorareg.registry.manifest import Lora
-from lorareg.trainers import inject, parents
-from lorareg.trainers.inject import Adapters, module_names
-from lorareg.trainers.loop import Loop
-from lorareg.trainers.parents import Parent
-from lorareg.trainers.randomness import Draws
+from lorareg.trainers.adapters import inject, parents
+from lorareg.trainers.adapters.inject import Adapters, module_names
+from lorareg.trainers.adapters.parents import Parent
+from lorareg.trainers.core.loop import Loop
+from lorareg.trainers.core.randomness import Draws
 from lorareg.weights import resize
 from lorareg.weights.adapter import LoraAdapter, LoraLayer
 from tests.trainers.pico_images import Case, make_unet

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from lorareg.errors import LoraregError
 from lorareg.registry.base import ResolvedBase
 from lorareg.registry.digest import DigestCache
-from lorareg.trainers import runtime
-from lorareg.trainers.pipelines import DiffusionBase
+from lorareg.trainers.image.pipelines import DiffusionBase
+from lorareg.trainers.machine import runtime
 from tests.trainers.pico_images import make_unet
 
 UNET = "unet/diffusion_pytorch_model.safetensors"

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from lorareg.errors import TrainingError
 from lorareg.registry.training import Training, Validation
-from lorareg.trainers.plan import Plan
-from lorareg.trainers.randomness import Draws
+from lorareg.trainers.core.plan import Plan
+from lorareg.trainers.core.randomness import Draws
 
 IDS = [f"{number:02d}.png" for number in range(23)]
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from lorareg.registry.image_training import ImageTraining
 from lorareg.registry.training import Validation
-from lorareg.trainers.plan import Plan
-from lorareg.trainers.randomness import Draws
+from lorareg.trainers.core.plan import Plan
+from lorareg.trainers.core.randomness import Draws
 
 SHAPES = st.lists(st.sampled_from(["64x64", "48x80", "80x48", "32x96"]), min_size=2, max_size=40)
 

@@ -19,16 +19,17 @@ from lorareg.registry.base import ResolvedBase
 from lorareg.registry.manifest import Lora
 from lorareg.registry.text_training import Preferences, TextTraining
 from lorareg.registry.training import Validation
-from lorareg.trainers import inject, preferences
+from lorareg.trainers.adapters import inject
+from lorareg.trainers.core.loop import Loop
+from lorareg.trainers.core.randomness import Draws
+from lorareg.trainers.core.task import Runtime
 from lorareg.trainers.data.dialogue_rows import Message, RowError
 from lorareg.trainers.data.dialogues import DialogueRecord, read_dialogues
 from lorareg.trainers.data.preference_rows import read_pair
 from lorareg.trainers.data.records import of_dialogues
-from lorareg.trainers.loop import Loop
-from lorareg.trainers.randomness import Draws
 from lorareg.trainers.report import metrics
-from lorareg.trainers.tasks.base import Runtime
-from lorareg.trainers.tasks.text import TextTask
+from lorareg.trainers.text import preferences
+from lorareg.trainers.text.task import TextTask
 from tests.trainers.pico_images import Notes
 
 DRAWS = Draws(42).at("train", 0)

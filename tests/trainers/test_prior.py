@@ -15,13 +15,13 @@ from lorareg.registry import dataset, digest
 from lorareg.registry.base import ResolvedBase
 from lorareg.registry.digest import DigestCache
 from lorareg.registry.image_training import ImageTraining
+from lorareg.trainers.core.randomness import Draws
+from lorareg.trainers.core.task import Runtime
 from lorareg.trainers.data import class_pictures, undecodable
 from lorareg.trainers.data.images import ImageRecord
-from lorareg.trainers.image_inputs import ImageInputs
-from lorareg.trainers.pipelines import DiffusionBase
-from lorareg.trainers.randomness import Draws
-from lorareg.trainers.tasks.base import Runtime
-from lorareg.trainers.tasks.image import ImageTask
+from lorareg.trainers.image.inputs import ImageInputs
+from lorareg.trainers.image.pipelines import DiffusionBase
+from lorareg.trainers.image.task import ImageTask
 from tests.trainers.pico_images import SAMPLING, TRAINING
 
 PRIOR = {"path": "data/class", "caption": "a disc", "weight": 0.25}

@@ -11,8 +11,8 @@ import torch
 from lorareg.registry.base import ResolvedBase
 from lorareg.registry.image_training import ImageTraining
 from lorareg.registry.text_training import TextTraining
-from lorareg.trainers import probe
-from lorareg.trainers.probe import Way, Work
+from lorareg.trainers.machine import probe
+from lorareg.trainers.machine.probe import Way, Work
 
 WAYS: tuple[Way, ...] = (
     ("float32", "plain"), ("float32", "packed"), ("bfloat16", "plain"), ("bfloat16", "packed"),

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lorareg.trainers.randomness import Draws
+from lorareg.trainers.core.randomness import Draws
 
 NAMES = st.lists(st.one_of(st.integers(0, 99), st.sampled_from(["a", "b", "1", "22"])), max_size=3)
 GOLDEN_KEY = 2603622780084334003
@@ -99,7 +99,9 @@ def test_the_first_values_are_the_ones_of_all_earlier_versions() -> None:
 
 
 def test_another_process_with_another_hash_seed_draws_the_same() -> None:
-    code = "from lorareg.trainers.randomness import Draws; print(Draws(9).at('x', 1).uniform('y'))"
+    code = (
+        "from lorareg.trainers.core.randomness import Draws;print(Draws(9).at('x', 1).uniform('y'))"
+    )
 
     outputs = {
         subprocess.run(

@@ -19,7 +19,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lorareg.trainers.ranks import Ranks
+from lorareg.trainers.machine.ranks import Ranks
 from tests.trainers import pair
 from tests.trainers.lines import Lab, same
 from tests.trainers.pair import Job

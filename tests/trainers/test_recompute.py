@@ -11,9 +11,10 @@ import torch
 from transformers import CLIPTextModel, GPT2Config, GPT2LMHeadModel
 
 from lorareg.registry.manifest import Lora
-from lorareg.trainers import inject, recompute
-from lorareg.trainers.inject import Adapters
-from lorareg.trainers.randomness import Draws
+from lorareg.trainers.adapters import inject
+from lorareg.trainers.adapters.inject import Adapters
+from lorareg.trainers.core import recompute
+from lorareg.trainers.core.randomness import Draws
 from tests.trainers.conftest import make_llama
 from tests.trainers.pico_images import make_text_config, make_unet
 

@@ -22,13 +22,13 @@ from lorareg.registry.image_training import Buckets, Tags
 from lorareg.registry.manifest import Lora
 from lorareg.registry.text_training import TextTraining
 from lorareg.registry.training import Validation
-from lorareg.trainers import inject
-from lorareg.trainers.checkpoints import Cursor
+from lorareg.trainers.adapters import inject
+from lorareg.trainers.core.checkpoints import Cursor
+from lorareg.trainers.core.loop import Loop
+from lorareg.trainers.core.randomness import Draws
+from lorareg.trainers.core.task import Runtime
 from lorareg.trainers.data.dialogues import DialogueRecord
-from lorareg.trainers.loop import Loop
-from lorareg.trainers.randomness import Draws
-from lorareg.trainers.tasks.base import Runtime
-from lorareg.trainers.tasks.text import TextTask
+from lorareg.trainers.text.task import TextTask
 from tests.trainers import killable
 from tests.trainers.lines import Told, assert_like
 from tests.trainers.pico_images import Case, Run, make_pictures

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lorareg.trainers import runtime
-from lorareg.trainers.probe import Work
-from lorareg.trainers.tasks.base import Kernels, Runtime
+from lorareg.trainers.core.task import Kernels, Runtime
+from lorareg.trainers.machine import runtime
+from lorareg.trainers.machine.probe import Work
 
 SMALL = Work(width=16, rows=4, convolves=False)
 

@@ -13,13 +13,13 @@ from PIL import Image
 from lorareg.registry.base import ResolvedBase
 from lorareg.registry.manifest import Lora, Sampling
 from lorareg.registry.text_training import TextTraining
+from lorareg.trainers.adapters.inject import Adapters, inject
+from lorareg.trainers.core.randomness import Draws
+from lorareg.trainers.core.task import Runtime
 from lorareg.trainers.data.dialogues import DialogueRecord
-from lorareg.trainers.inject import Adapters, inject
-from lorareg.trainers.randomness import Draws
 from lorareg.trainers.report.grid import MARGIN
 from lorareg.trainers.samples import Sampler
-from lorareg.trainers.tasks.base import Runtime
-from lorareg.trainers.tasks.text import TextTask
+from lorareg.trainers.text.task import TextTask
 from tests.trainers.pico_images import SAMPLING, Case
 
 TWO = SAMPLING.model_copy(update={"prompts": ("a red disc", "a blue disc")})

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from transformers import get_polynomial_decay_schedule_with_warmup
 
 from lorareg.registry.training import Training
-from lorareg.trainers.schedules import learning_rate
+from lorareg.trainers.core.schedules import learning_rate
 
 PEAK, TOTAL = 2e-4, 60
 SCHEDULERS = get_args(Training.model_fields["scheduler"].annotation)

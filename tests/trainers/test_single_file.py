@@ -15,7 +15,7 @@ from lorareg.registry import base as bases
 from lorareg.registry.base import ResolvedBase
 from lorareg.registry.digest import DigestCache
 from lorareg.registry.manifest import Base
-from lorareg.trainers.pipelines import DiffusionBase
+from lorareg.trainers.image.pipelines import DiffusionBase
 from tests.trainers import original_format
 from tests.trainers.pico_images import Case
 

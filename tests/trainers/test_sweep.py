@@ -14,9 +14,9 @@ from lorareg.cli.values import axes
 from lorareg.errors import LoraregError
 from lorareg.registry import lock
 from lorareg.registry.yamlfile import scalar
-from lorareg.trainers import sweep
 from lorareg.trainers.report.curves import draw_sweep
-from lorareg.trainers.sweep import RESULT, Variant, VariantResult
+from lorareg.trainers.runs import sweep
+from lorareg.trainers.runs.sweep import RESULT, Variant, VariantResult
 
 PRINT = f"fingerprint-sha256-v1:{'0' * 64}"
 

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorareg.registry.image_training import ImageTraining, Tags
+from lorareg.trainers.core.randomness import Draws
 from lorareg.trainers.data.images import ImageRecord
 from lorareg.trainers.data.tags import variants
 from lorareg.trainers.data.texts import Texts
-from lorareg.trainers.randomness import Draws
 
 CAPTION = "zzhangsan, a man, standing, blue coat, city at night"
 TAGS = CAPTION.split(", ")

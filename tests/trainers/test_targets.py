@@ -11,8 +11,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from lorareg.errors import TrainingError
 from lorareg.registry.manifest import Lora
-from lorareg.trainers.families.known import FAMILIES
-from lorareg.trainers.image_targets import denoiser_targets, encoder_targets
+from lorareg.trainers.image.families.known import FAMILIES
+from lorareg.trainers.image.targets import denoiser_targets, encoder_targets
 
 SDXL = {
     "block_out_channels": (320, 640, 1280),

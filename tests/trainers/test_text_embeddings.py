@@ -17,9 +17,9 @@ from transformers import CLIPTextModelWithProjection, T5EncoderModel
 
 from lorareg.registry.base import ResolvedBase
 from lorareg.registry.digest import DigestCache
-from lorareg.trainers.pipelines import DiffusionBase
-from lorareg.trainers.tasks.base import Runtime
-from lorareg.trainers.text_embeddings import CaptionReader, TextEmbeddings
+from lorareg.trainers.core.task import Runtime
+from lorareg.trainers.image.pipelines import DiffusionBase
+from lorareg.trainers.image.text_embeddings import CaptionReader, TextEmbeddings
 from tests.trainers.pico_flow import pico_flux, pico_sd3  # noqa: F401  (fixtures, found by name)
 from tests.trainers.pico_images import resolve
 

@@ -15,10 +15,10 @@ from lorareg.errors import LoraregError
 from lorareg.registry.base import ResolvedBase
 from lorareg.registry.digest import DigestCache
 from lorareg.registry.manifest import Lora
+from lorareg.trainers.core.randomness import Draws
+from lorareg.trainers.core.task import Runtime
 from lorareg.trainers.data.images import ImageRecord
-from lorareg.trainers.randomness import Draws
-from lorareg.trainers.tasks.base import Runtime
-from lorareg.trainers.tasks.image import ImageTask
+from lorareg.trainers.image.task import ImageTask
 from lorareg.weights.formats import diffusers
 from tests.trainers.pico_flow import pico_flux, pico_sd3  # noqa: F401  (fixtures, found by name)
 from tests.trainers.pico_images import SAMPLING, SIDE, TRAINING, Case, Run

@@ -12,11 +12,11 @@ from lorareg.errors import TrainingError
 from lorareg.registry.base import ResolvedBase
 from lorareg.registry.manifest import Lora
 from lorareg.registry.text_training import TextTraining
+from lorareg.trainers.core.randomness import Draws
+from lorareg.trainers.core.task import Runtime, Task
 from lorareg.trainers.data.dialogue_rows import Message
 from lorareg.trainers.data.dialogues import DialogueRecord
-from lorareg.trainers.randomness import Draws
-from lorareg.trainers.tasks.base import Runtime, Task
-from lorareg.trainers.tasks.text import TextTask
+from lorareg.trainers.text.task import TextTask
 
 DRAWS = Draws(42).at("train", 0)
 Dialogues = Sequence[DialogueRecord]

@@ -11,7 +11,7 @@ from lorareg.registry.base import ResolvedBase
 from lorareg.registry.text_training import TextTraining
 from lorareg.trainers.data.dialogue_rows import Message
 from lorareg.trainers.data.dialogues import DialogueRecord
-from lorareg.trainers.tasks.text import TextTask
+from lorareg.trainers.text.task import TextTask
 
 LONG = DialogueRecord(
     "talk.jsonl:4", (Message("user", "Why do ships float?"), Message("assistant", "Arr! " * 90))

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lorareg.trainers.core.watching import StepFacts
 from lorareg.trainers.report.trends import Trends, overfitting, standstill
-from lorareg.trainers.watching import StepFacts
 
 RUNS = sorted((Path(__file__).parents[2] / ".lorareg" / "runs").rglob("metrics.jsonl"))
 TOTAL = 120

@@ -14,8 +14,8 @@ from peft import PeftModel
 from transformers import CLIPTextModel
 
 from lorareg.registry.manifest import Lora
-from lorareg.trainers.inject import Adapters, apply, inject, module_names, ranks_of
-from lorareg.trainers.randomness import Draws
+from lorareg.trainers.adapters.inject import Adapters, apply, inject, module_names, ranks_of
+from lorareg.trainers.core.randomness import Draws
 from lorareg.weights.formats import diffusers, peft
 from tests.trainers.conftest import make_llama
 from tests.trainers.pico_images import (

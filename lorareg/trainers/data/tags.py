@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lorareg.registry.image_training import Tags
-from lorareg.trainers.randomness import Draws
+from lorareg.trainers.core.randomness import Draws
 
 
 def variants(caption: str, tags: Tags, seed: int) -> tuple[str, ...]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lorareg.registry.image_training import ImageTraining
+from lorareg.trainers.core.randomness import Draws
 from lorareg.trainers.data.images import ImageRecord
 from lorareg.trainers.data.tags import variants
-from lorareg.trainers.randomness import Draws
 
 
 class Texts:

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from peft.tuners import lora
 
+from lorareg.trainers.adapters.peft_layers import NAME
 from lorareg.trainers.packed.kernels import Kernel
 from lorareg.trainers.packed.layers import FrozenConv2d, FrozenLinear
 from lorareg.trainers.packed.products import product
-from lorareg.trainers.peft_layers import NAME
 
 
 class Adapted(torch.autograd.Function):

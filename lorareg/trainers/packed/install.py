@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from peft.tuners import lora
 
-from lorareg.trainers.inject import Adapters
+from lorareg.trainers.adapters.inject import Adapters
+from lorareg.trainers.adapters.peft_layers import NAME
+from lorareg.trainers.core.task import Runtime
 from lorareg.trainers.packed.adapted import AdaptedConv2d, AdaptedLinear
 from lorareg.trainers.packed.layers import FrozenConv2d, FrozenLinear
 from lorareg.trainers.packed.norms import FrozenGroupNorm
-from lorareg.trainers.peft_layers import NAME
-from lorareg.trainers.tasks.base import Runtime
 
 
 def install(models: Mapping[str, torch.nn.Module], adapters: Adapters, runtime: Runtime) -> None:

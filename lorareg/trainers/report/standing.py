@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from lorareg.trainers.watching import StepFacts
+from lorareg.trainers.core.watching import StepFacts
 
 POINTS = 60  # losses that are kept for a sparkline
 RECENT = 20  # steps over which speed is measured

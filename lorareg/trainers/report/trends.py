@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from lorareg.trainers.watching import StepFacts, Watcher
+from lorareg.trainers.core.watching import StepFacts, Watcher
 
 RISES = 3  # validations in a row that are each worse than the one before
 MARGIN = 0.01  # of the best held-out loss; less than that is no rise

@@ -14,7 +14,7 @@ from lorareg.trainers.data.check.findings import Finding
 from lorareg.trainers.data.dialogues import DialogueRecord
 
 if TYPE_CHECKING:
-    from lorareg.trainers.chat import Chat, TokenRow
+    from lorareg.trainers.text.chat import Chat, TokenRow
 
 Encode = Callable[[DialogueRecord, int], "list[TokenRow]"]
 Stage = Callable[[str, int, int], None]
@@ -54,9 +54,9 @@ def chat(base: ResolvedBase, cache: Path) -> Chat:
         InvalidFileError: there is no tokenizer that works without running code of the base.
         LoraregError: its chat template cannot be used.
     """
-    from lorareg.trainers.chat import Chat
-    from lorareg.trainers.language_model import dequantized_home, load_tokenizer
-    from lorareg.trainers.tasks.base import Runtime
+    from lorareg.trainers.core.task import Runtime
+    from lorareg.trainers.text.chat import Chat
+    from lorareg.trainers.text.language_model import dequantized_home, load_tokenizer
 
     if base.layout == "gguf":
         homes = (dequantized_home(base, Runtime("cpu", dtype, 1, cache)) for dtype in DTYPES)

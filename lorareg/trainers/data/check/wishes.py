@@ -63,7 +63,7 @@ class Wishes:
 
     def held_out(self, ids: Sequence[str]) -> frozenset[str]:
         """Records that training will only measure on."""
-        from lorareg.trainers.plan import Plan
+        from lorareg.trainers.core.plan import Plan
 
         if self.training is None or len(ids) < 2:
             return frozenset()

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from lorareg.errors import InvalidFileError, LoraregError
-from lorareg.trainers import ray_cluster
 from lorareg.trainers.data.label import models
 from lorareg.trainers.data.label.batches import Picture, Said, label
 from lorareg.trainers.data.label.captioner import Asking, Model
+from lorareg.trainers.runs import ray_cluster
 
 Batches = Sequence[Sequence[Picture]]
 Executor = Callable[[Model, Asking, Batches, int | None], Iterator[list[Said]]]

@@ -1,0 +1,1 @@
+"""LoRA layers on frozen models: put on, started from, read back."""

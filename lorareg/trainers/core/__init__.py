@@ -1,0 +1,1 @@
+"""The shared core: one loop for every task, and what makes it exact."""

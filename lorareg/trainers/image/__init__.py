@@ -1,0 +1,1 @@
+"""What pictures need: families of bases, latents, noise, masks."""

@@ -1,0 +1,1 @@
+"""Many trainings: adapters side by side, variants of one."""

@@ -1,0 +1,1 @@
+"""What dialogues need: templates, tokens, packing, losses."""
