@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lorareg.errors import LoraregError
-from lorareg.registry import base, hub, manifest, yamlfile
+from lorareg.registry import base, hub, manifest, presets, yamlfile
 from lorareg.registry.files import write_atomically
 from lorareg.registry.ids import RECIPE, AssetId
 from lorareg.registry.manifest import Base, is_hub_id
@@ -17,13 +17,6 @@ from lorareg.registry.pointer import Pointer
 from lorareg.registry.workspace import Workspace
 
 SCHEMA_FILE = "manifest.schema.json"
-STEPS = {"character": 450, "style": 450, "scene": 600}
-"""Optimizer steps that a small dataset wants, by kind; other kinds take the first."""
-SMALL_BASE = "builtin:avatar"
-SMALL_TARGETS = (
-    "[to_q, to_k, to_v, to_out.0, ff.net.0.proj, ff.net.2, proj_in, proj_out, conv1, conv2]"
-)
-"""A small base keeps most of a drawing's look in its convolutions, and takes a high rate."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +106,7 @@ def _text(workspace: Workspace, wish: Wish, task: str, chosen: Base) -> str:
         f"base: {{model: {_quoted(chosen.model)}{revision}}}",
         *([f"trigger: {_quoted(trigger)}"] if image else []),
         f"dataset: {{path: {_quoted(wish.data)}}}",
-        *(_image_lines(workspace, wish, found, trigger) if image else _text_lines(workspace, wish)),
+        *(_image_lines(workspace, wish, found, trigger) if image else _text_lines(wish)),
         "owners: []",
         "visibility: team",
     ]
@@ -123,33 +116,31 @@ def _text(workspace: Workspace, wish: Wish, task: str, chosen: Base) -> str:
 def _image_lines(
     workspace: Workspace, wish: Wish, found: base.ResolvedBase, trigger: str
 ) -> list[str]:
-    small = found.model == SMALL_BASE
+    preset = presets.image(wish.asset.kind, found.model)
     side = base.default_resolution(found.path) if found.layout == "diffusers" else 512
-    batch = 8 if small else 4
-    rank, rate, targets = (8, 2e-3, SMALL_TARGETS) if small else (16, 1e-4, "attention")
-    epochs = _epochs(workspace, wish, batch)
     return [
-        f"lora: {{rank: {rank}, alpha: {rank}, targets: {targets}}}",
+        f"lora: {{rank: {preset.rank}, alpha: {preset.alpha}, targets: {preset.targets}}}",
         "train:",
         f"  resolution: {side}",
-        f"  batch_size: {batch}",
-        f"  epochs: {epochs}",
-        f"  learning_rate: {rate}",
+        f"  batch_size: {preset.batch_size}",
+        f"  epochs: {_epochs(workspace, wish, preset)}",
+        f"  learning_rate: {preset.learning_rate}",
         "  scheduler: cosine",
         "  validation: {share: 0.1, patience: 10}",
         "  seed: 42",
-        f"sample: {{prompts: [{_quoted(trigger)}], guidance: {3.0 if small else 7.0}}}",
+        f"sample: {{prompts: [{_quoted(trigger)}], guidance: {preset.guidance}}}",
     ]
 
 
-def _text_lines(workspace: Workspace, wish: Wish) -> list[str]:
+def _text_lines(wish: Wish) -> list[str]:
+    preset = presets.text(wish.asset.kind)
     return [
-        "lora: {rank: 16, alpha: 16, targets: all-linear}",
+        f"lora: {{rank: {preset.rank}, alpha: {preset.alpha}, targets: {preset.targets}}}",
         "train:",
-        "  max_length: 512",
-        "  batch_size: 4",
-        "  epochs: 4",
-        "  learning_rate: 3e-4",
+        f"  max_length: {preset.max_length}",
+        f"  batch_size: {preset.batch_size}",
+        f"  epochs: {preset.epochs}",
+        f"  learning_rate: {preset.learning_rate}",
         "  scheduler: cosine",
         "  validation: {share: 0.1, patience: 3}",
         "  seed: 42",
@@ -157,13 +148,12 @@ def _text_lines(workspace: Workspace, wish: Wish) -> list[str]:
     ]
 
 
-def _epochs(workspace: Workspace, wish: Wish, batch: int) -> int:
+def _epochs(workspace: Workspace, wish: Wish, preset: presets.ImagePreset) -> int:
     """As many rounds over the pictures as give the steps that the kind wants."""
     from lorareg.registry.dataset import scan
 
     pictures = len(scan(workspace.root / wish.data, workspace.digests).images)
-    steps = STEPS.get(wish.asset.kind, STEPS["character"])
-    return max(1, round(steps * batch / max(1, pictures)))
+    return max(1, round(preset.steps * preset.batch_size / max(1, pictures)))
 
 
 def _quoted(text: str) -> str:
