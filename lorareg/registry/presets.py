@@ -1,4 +1,4 @@
-"""What a new manifest starts from, by task, base and kind; docs/presets.md says how each was chosen."""
+"""What a new manifest starts from, by task, base and kind; docs/presets.md says why."""
 
 from __future__ import annotations
 
