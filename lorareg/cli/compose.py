@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lorareg.trainers.core.task import Sample
-    from lorareg.weights.compose import Composition
+    from lorareg.weights.members import Composition
 
 
 def compose(
@@ -40,14 +40,15 @@ def compose(
     Example:
         lorareg compose style/ink:0.7+character/zhangsan:0.9 --as ink-zhangsan --output exact
     """
-    from lorareg.registry.recipe import Expression
+    from lorareg.registry.expression import Expression
     from lorareg.weights import compose as algebra
+    from lorareg.weights import members, recipes
 
     workspace = Workspace.find()
-    composition = algebra.resolve(workspace, Expression.parse(expression))
+    composition = members.resolve(workspace, Expression.parse(expression))
     built = algebra.build(composition) if output == "exact" else None
     chosen = name or "-with-".join(part.asset.name for part in composition.components)[:64]
-    lock = algebra.save(workspace, composition, chosen, built, overwrite=overwrite)
+    lock = recipes.save(workspace, composition, chosen, built, overwrite=overwrite)
     measures = algebra.measure(composition)
     for warning in composition.warnings:
         err.print(f"[yellow]warning[/] {warning}")
@@ -57,11 +58,11 @@ def compose(
              "measures": [vars(measure) for measure in measures]}
         )  # fmt: skip
         return
-    weights = [part.weight for part in composition.components]
+    weights = [part.strength for part in composition.components]
     table(
         ("part", "weight", "share of the sum", "cosine to the rest"),
         [
-            (each.ref, f"{weight:g}", f"{each.share:.2f}", f"{each.cosine:+.3f}")
+            (each.ref, str(weight), f"{each.share:.2f}", f"{each.cosine:+.3f}")
             for each, weight in zip(measures, weights, strict=True)
         ],
     )
@@ -85,8 +86,8 @@ def generate(
 
     Pictures go into one PNG with a JSON beside it, replies to stdout.
     """
-    from lorareg.registry.recipe import Expression
-    from lorareg.weights.compose import resolve
+    from lorareg.registry.expression import Expression
+    from lorareg.weights.members import resolve
 
     workspace = Workspace.find()
     composition = resolve(workspace, Expression.parse(expression))
@@ -156,7 +157,8 @@ def _document(
     members = [
         {
             "asset": str(part.asset),
-            "weight": part.weight,
+            "weight": part.strength.weight,
+            "blocks": dict(part.strength.blocks),
             "tensors": part.lock.outputs[part.file.name].tensors,
         }
         for part in composition.components

@@ -169,10 +169,17 @@ class Result(Strict):
 
 
 class Member(Strict):
-    """One part of a recipe, pinned."""
+    """One part of a recipe, pinned.
+
+    Attributes:
+        blocks: component or block -> its own weight.
+        windows: (from, to, factor) over the denoising's progress in which it is on.
+    """
 
     ref: str
     weight: float
+    blocks: Annotated[dict[str, float], Later()] = {}
+    windows: Annotated[tuple[tuple[float, float, float], ...], Later()] = ()
     commit: str | None
     file: FileName
     sha256: Digest

@@ -1,85 +1,32 @@
-"""Compositions: the expression people type, and the manifest that keeps it.
-
-EXPR := PART ('+' PART)*; PART := REF[':' weight]. A weight is linear in the delta and may be
-negative (``style/ink:-0.3``); without one the adapter's recommended weight counts.
-"""
+"""The manifest of a composition with a name: ``manifests/recipe/<name>/manifest.yaml``."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from lorareg.errors import InvalidFileError, LoraregError
 from lorareg.registry import yamlfile
+from lorareg.registry.expression import MAX_PARTS, Expression, Part, Window, check_windows
 from lorareg.registry.fields import Person, Slug, Text, Titles
 from lorareg.registry.files import write_atomically
 from lorareg.registry.ids import RECIPE, AssetId, Ref
 from lorareg.registry.manifest import SCHEMA
-from lorareg.registry.schema import Strict, check
+from lorareg.registry.schema import Later, Strict, check
+from lorareg.registry.strength import MAX_WEIGHT, check_key
 
 KIND = RECIPE
-MAX_PARTS = 64
-MAX_WEIGHT = 100
-WEIGHT = re.compile(r"-?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE]-?[0-9]{1,3})?")
+Bounded = Annotated[float, Field(ge=-MAX_WEIGHT, le=MAX_WEIGHT)]
 
 
-@dataclass(frozen=True)
-class Part:
-    """One adapter (or recipe) of a composition and how strong it is."""
-
-    ref: Ref
-    weight: float | None = None
-
-    def __str__(self) -> str:
-        return str(self.ref) if self.weight is None else f"{self.ref}:{self.weight!r}"
-
-
-@dataclass(frozen=True)
-class Expression:
-    """A composition as people type it.
-
-    >>> str(Expression.parse("style/ink:0.7+character/zhangsan"))
-    'style/ink:0.7+character/zhangsan'
-    """
-
-    parts: tuple[Part, ...]
-
-    @classmethod
-    def parse(cls, text: str) -> Expression:
-        """Read an expression; the law is ``parse(str(e)) == e``.
-
-        Raises:
-            LoraregError: an empty part, a weight that is no number, or too many parts.
-        """
-        parts = tuple(_part(text, piece) for piece in text.split("+"))
-        if len(parts) > MAX_PARTS:
-            raise LoraregError(f"a composition has at most {MAX_PARTS} parts", why=f"{len(parts)}")
-        return cls(parts)
-
-    def __str__(self) -> str:
-        return "+".join(str(part) for part in self.parts)
-
-
-def _part(text: str, piece: str) -> Part:
-    ref, colon, weight = (half.strip() for half in piece.partition(":"))
-    if not ref:
-        raise LoraregError(
-            f"{text!r} has an empty part", fix="write it as style/ink:0.7+character/zhangsan:0.9"
-        )
-    if not colon:
-        return Part(Ref.parse(ref))
-    if not WEIGHT.fullmatch(weight) or abs(float(weight)) > MAX_WEIGHT:
-        raise LoraregError(
-            f"{piece.strip()!r}: {weight!r} is no weight",
-            why=f"a weight is a number between -{MAX_WEIGHT} and {MAX_WEIGHT}",
-            fix=f"write it as {ref}:0.7",
-        )
-    return Part(Ref.parse(ref), float(weight))
+def _key(text: str) -> str:
+    try:
+        return check_key(text)
+    except LoraregError as error:
+        raise ValueError(error.what) from error
 
 
 def _reference(text: str) -> str:
@@ -93,7 +40,73 @@ class RecipePart(Strict):
     """One member as the manifest keeps it."""
 
     ref: Annotated[Text, AfterValidator(_reference)]
-    weight: Annotated[float, Field(ge=-MAX_WEIGHT, le=MAX_WEIGHT)]
+    weight: Bounded
+    blocks: Annotated[dict[Annotated[Text, AfterValidator(_key)], Bounded], Later()] = {}
+    windows: Annotated[tuple[Window, ...], AfterValidator(check_windows), Later()] = ()
+
+    @property
+    def part(self) -> Part:
+        """The member as an expression has it."""
+        return Part(Ref.parse(self.ref), self.weight, self.blocks, self.windows)
+
+
+class Method(Strict):
+    """How the members become one delta.
+
+    Attributes:
+        name: "sum" is exact; the others change the members so that they disturb each other less
+            (``weights.merging``).
+        protect: ref of the member that "np" leaves as it is; the others give way to it.
+        mu: how much they give way, 0 not at all.
+        keep: share of the strongest entries that "ties" keeps, of the components that
+            "dare" keeps.
+    """
+
+    name: Literal["sum", "ties", "tsv", "np", "dare"] = "sum"
+    protect: Text | None = None
+    mu: Annotated[float, Field(ge=0, le=1000)] = 0.5
+    keep: Annotated[float, Field(gt=0, le=1)] = 0.3
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
+
+
+def _spelled_out(method: Any) -> Any:
+    return {"name": method} if isinstance(method, str) else method
+
+
+class Compression(Strict):
+    """How much of the sum a merged file keeps; one of rank, energy and max_size.
+
+    Attributes:
+        energy: share of the squared norm, 0 to 1.
+        max_size: bytes of the file.
+        truncate: "optimal" has the least error of the sum; "fair" keeps a like share of
+            each member.
+    """
+
+    rank: Annotated[int | None, Field(ge=1, le=4096)] = None
+    energy: Annotated[float | None, Field(gt=0, le=1)] = None
+    max_size: Annotated[int | None, Field(ge=1)] = None
+    truncate: Literal["optimal", "fair"] = "optimal"
+
+
+class Schedule(Strict):
+    """How the members share the denoising.
+
+    Attributes:
+        mode: "sum" adds them up at every step; "switch" has one on at a time, each for ``every``
+            steps in the order of the parts (LoRA-Switch, arXiv 2402.16843); "composite" averages
+            their guidance (LoRA-Composite, same paper).
+    """
+
+    mode: Literal["sum", "switch", "composite"] = "sum"
+    every: Annotated[int, Field(ge=1, le=1000)] = 5
+
+
+class Guards(Strict):
+    """Figures that a merged file must reach, or it is not kept."""
+
+    min_retention: Annotated[float | None, Field(ge=0, le=1)] = None
+    max_amplification: Annotated[float | None, Field(gt=0)] = None
 
 
 class RecipeManifest(Strict):
@@ -104,7 +117,11 @@ class RecipeManifest(Strict):
     name: Slug
     title: Titles = {}
     parts: Annotated[tuple[RecipePart, ...], Field(min_length=1, max_length=MAX_PARTS)]
-    method: Literal["sum"] = "sum"
+    method: Annotated[Method, BeforeValidator(_spelled_out)] = Method()
+    compression: Compression | None = None
+    schedule: Schedule = Schedule()
+    guards: Guards = Guards()
+    negative_prompt: str = ""
     owners: tuple[Person, ...] = ()
     visibility: Literal["private", "team", "public"] = "team"
 
@@ -116,7 +133,7 @@ class RecipeManifest(Strict):
     @property
     def expression(self) -> Expression:
         """The composition."""
-        return Expression(tuple(Part(Ref.parse(part.ref), part.weight) for part in self.parts))
+        return Expression(tuple(part.part for part in self.parts))
 
 
 def load(path: Path, asset: AssetId) -> RecipeManifest:
@@ -133,16 +150,30 @@ def load(path: Path, asset: AssetId) -> RecipeManifest:
     return recipe
 
 
-def save(path: Path, name: str, parts: Sequence[tuple[str, float]]) -> None:
+def save(path: Path, name: str, parts: Sequence[RecipePart]) -> None:
     """Write the manifest of a recipe, or put new parts into one that exists."""
-    written = [{"ref": ref, "weight": weight} for ref, weight in parts]
+    written = [part.model_dump(mode="json") for part in parts]
     shown = f"manifests/{KIND}/{name}/{path.name}"
     if path.is_file():
         yamlfile.edit(path, {"parts": written}, lambda new: check(RecipeManifest, new, shown))
         return
     plain = yamlfile.as_scalar
     lines = [f"schema: {SCHEMA}", f"kind: {KIND}", f"name: {plain(name)}", "method: sum", "parts:"]
-    lines += [f"  - {{ref: {plain(ref)}, weight: {weight!r}}}" for ref, weight in parts]
+    lines += [f"  - {_flow(part)}" for part in parts]
     text = "\n".join(lines) + "\n"
     check(RecipeManifest, yamlfile.parse(text, path), shown)
     write_atomically(path, text)
+
+
+def _flow(part: RecipePart) -> str:
+    """A member on one line, as people write it."""
+    blocks = ", ".join(f"{key}: {weight!r}" for key, weight in part.blocks.items())
+    windows = ", ".join(
+        f"[{start!r}, {stop!r}, {factor!r}]" for start, stop, factor in part.windows
+    )
+    return (
+        f"{{ref: {yamlfile.as_scalar(part.ref)}, weight: {part.weight!r}"
+        + (f", blocks: {{{blocks}}}" if blocks else "")
+        + (f", windows: [{windows}]" if windows else "")
+        + "}"
+    )

@@ -12,9 +12,9 @@ from PIL.Image import Image
 from lorareg.errors import LoraregError
 from lorareg.registry import gitclone, scaffold, setup, sharing
 from lorareg.registry.builtin import demo_data
+from lorareg.registry.expression import Expression
 from lorareg.registry.history import History
 from lorareg.registry.ids import AssetId, Ref
-from lorareg.registry.recipe import Expression
 from lorareg.registry.workspace import Workspace
 from lorareg.trainers import run
 from lorareg.trainers.core.watching import Watcher
@@ -22,7 +22,7 @@ from lorareg.trainers.execute import Options
 from lorareg.trainers.generate import Generator
 from lorareg.trainers.report.grid import save_grid
 from lorareg.trainers.reproduce import Reproduction, reproduce
-from lorareg.weights import compose
+from lorareg.weights import compose, members, recipes
 
 CHARACTER = AssetId("character", "zhangsan")
 STYLE = AssetId("style", "lorelei-ink")
@@ -127,8 +127,8 @@ def _train(
 
 def _compose(workspace: Workspace, tour: Tour, say: Callable[[str], None]) -> None:
     say(f"lorareg compose {EXPRESSION} --as {RECIPE} --output exact")
-    both = compose.resolve(workspace, Expression.parse(EXPRESSION))
-    locked = compose.save(workspace, both, RECIPE, compose.build(both))
+    both = members.resolve(workspace, Expression.parse(EXPRESSION))
+    locked = recipes.save(workspace, both, RECIPE, compose.build(both))
     for name, output in locked.outputs.items():
         tour.rows.append((f"recipe/{RECIPE} {name}", output.sha256, "exact sum"))
     say(f"lorareg generate recipe/{RECIPE} --compare --prompt '{PROMPTS[0]}'")
@@ -136,8 +136,8 @@ def _compose(workspace: Workspace, tour: Tour, say: Callable[[str], None]) -> No
     generator = Generator(workspace, like, like.sample)
     wanted = {
         "base": None,
-        str(CHARACTER): compose.resolve(workspace, Expression.parse(f"{CHARACTER}:1")),
-        str(STYLE): compose.resolve(workspace, Expression.parse(f"{STYLE}:1")),
+        str(CHARACTER): members.resolve(workspace, Expression.parse(f"{CHARACTER}:1")),
+        str(STYLE): members.resolve(workspace, Expression.parse(f"{STYLE}:1")),
         "both": both,
     }
     rows = []

@@ -19,7 +19,7 @@ from lorareg.trainers.prepare import resolve_base
 from lorareg.trainers.quiet import quiet_libraries
 from lorareg.weights import compose
 from lorareg.weights.adapter import LoraAdapter
-from lorareg.weights.compose import Composition
+from lorareg.weights.members import Composition
 
 if TYPE_CHECKING:
     from lorareg.trainers.text.task import TextTask

@@ -8,7 +8,23 @@ from dataclasses import replace
 import numpy as np
 
 from lorareg.errors import LoraregError
+from lorareg.registry.strength import Strength
 from lorareg.weights.adapter import Array, LoraAdapter, LoraLayer, flat, refuse_dora
+
+
+def at(adapter: LoraAdapter, strength: Strength) -> LoraAdapter:
+    """The adapter with its delta multiplied, module by module; the factors stay as they are.
+
+    Raises:
+        LoraregError: a DoRA at another strength than 1.
+    """
+    refuse_dora(adapter.is_dora and strength != Strength(1.0))
+    return LoraAdapter(
+        {
+            name: replace(layer, alpha=layer.alpha * strength.of(name))
+            for name, layer in adapter.layers.items()
+        }
+    )
 
 
 def weighted_sum(parts: Sequence[tuple[LoraAdapter, float]]) -> LoraAdapter:

@@ -9,16 +9,25 @@ from hypothesis import strategies as st
 
 from lorareg.errors import InvalidFileError, LoraregError
 from lorareg.registry import recipe, yamlfile
+from lorareg.registry.expression import MAX_PARTS, Expression, Part
 from lorareg.registry.ids import AssetId, Ref
-from lorareg.registry.recipe import MAX_PARTS, Expression, Part, RecipeManifest
+from lorareg.registry.recipe import RecipeManifest, RecipePart
 from lorareg.registry.schema import check
 
 SLUGS = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,20}", fullmatch=True)
 VERSIONS = st.from_regex(r"v[1-9][0-9]{0,2}\.0\.[1-9]", fullmatch=True)
 WEIGHTS = st.none() | st.floats(-100, 100)
+BLOCKS = st.dictionaries(st.sampled_from(["te", "up.1", "layers.0-7"]), st.floats(-100, 100))
+WINDOWS = st.sampled_from([(), ((0.0, 0.6, 1.0),), ((0.1, 0.3, -0.5), (0.3, 1.0, 2.0))])
 PARTS = st.builds(
-    Part, st.builds(Ref, st.none() | SLUGS, SLUGS, st.none() | SLUGS | VERSIONS), WEIGHTS
+    Part,
+    st.builds(Ref, st.none() | SLUGS, SLUGS, st.none() | SLUGS | VERSIONS),
+    WEIGHTS,
+    BLOCKS,
+    WINDOWS,
 )
+INK = RecipePart(ref="style/ink", weight=0.7)
+ZHANGSAN = RecipePart(ref="character/zhangsan", weight=1.0)
 EXPRESSIONS = st.builds(Expression, st.lists(PARTS, min_size=1, max_size=5).map(tuple))
 
 
@@ -27,7 +36,7 @@ def test_an_expression_reads_back_as_it_prints(expression: Expression) -> None:
     assert Expression.parse(str(expression)) == expression
 
 
-@given(st.text("ab/@:+-.0123456789e ", max_size=20))
+@given(st.text("ab/@:+-.0123456789e {}=,tups", max_size=20))
 def test_any_text_is_an_expression_that_prints_as_itself_or_is_refused(text: str) -> None:
     try:
         expression = Expression.parse(text)
@@ -77,7 +86,7 @@ def folder(registry: Path, name: str = "both") -> Path:
 def test_a_recipe_is_read_as_it_was_saved(registry: Path, name: str) -> None:
     path = folder(registry, name)
 
-    recipe.save(path, name, [("style/ink", 0.7), ("character/zhangsan@v1.0.0", -1e-05)])
+    recipe.save(path, name, [INK, RecipePart(ref="character/zhangsan@v1.0.0", weight=-1e-05)])
     found = recipe.load(path, AssetId("recipe", name))
 
     assert str(found.expression) == "style/ink:0.7+character/zhangsan@v1.0.0:-1e-05"
@@ -86,10 +95,10 @@ def test_a_recipe_is_read_as_it_was_saved(registry: Path, name: str) -> None:
 
 def test_saving_again_keeps_what_people_wrote(registry: Path) -> None:
     path = folder(registry)
-    recipe.save(path, "both", [("style/ink", 0.7)])
+    recipe.save(path, "both", [INK])
     path.write_text(path.read_text() + "owners: [alice]  # asks first\n")
 
-    recipe.save(path, "both", [("style/ink", 0.5), ("character/zhangsan", 1.0)])
+    recipe.save(path, "both", [RecipePart(ref="style/ink", weight=0.5), ZHANGSAN])
 
     assert "owners: [alice]  # asks first" in path.read_text()
     assert str(recipe.load(path, AssetId("recipe", "both")).expression) == (
@@ -102,7 +111,7 @@ def test_a_recipe_that_would_not_load_is_not_written(registry: Path, name: str) 
     path = folder(registry)
 
     with pytest.raises(InvalidFileError, match="name"):
-        recipe.save(path, name, [("style/ink", 0.7)])
+        recipe.save(path, name, [INK])
 
     assert not path.exists()
 
@@ -116,7 +125,7 @@ def test_a_recipe_that_would_not_load_is_not_written(registry: Path, name: str) 
         ({"parts": [{"ref": "a", "weight": 101}]}, "parts.0.weight"),
         ({"parts": [{"ref": "a", "wieght": 1}]}, "did you mean weight?"),
         ({"parts": [{"ref": "a"}]}, "parts.0.weight: missing"),
-        ({"method": "ties"}, "method"),
+        ({"method": "soup"}, "method"),
         ({"kind": "style"}, "kind"),
         ({"tilte": {}}, "did you mean title?"),
     ],
@@ -135,7 +144,7 @@ def test_a_wrong_recipe_is_refused(changes: dict[str, Any], said: str) -> None:
 
 def test_a_recipe_in_another_folder_is_refused(registry: Path) -> None:
     path = folder(registry)
-    recipe.save(path, "both", [("style/ink", 0.7)])
+    recipe.save(path, "both", [INK])
 
     with pytest.raises(InvalidFileError, match="says it is recipe/both"):
         recipe.load(path, AssetId("recipe", "other"))
@@ -144,6 +153,6 @@ def test_a_recipe_in_another_folder_is_refused(registry: Path) -> None:
 def test_a_saved_recipe_is_plain_yaml(registry: Path) -> None:
     path = folder(registry)
 
-    recipe.save(path, "both", [("style/ink", 0.7)])
+    recipe.save(path, "both", [INK])
 
     assert yamlfile.load(path)["parts"] == [{"ref": "style/ink", "weight": 0.7}]

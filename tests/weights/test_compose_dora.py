@@ -13,10 +13,11 @@ from lorareg.errors import LoraregError
 from lorareg.registry.ids import AssetId
 from lorareg.registry.lock import Lock
 from lorareg.registry.manifest import ImageManifest
-from lorareg.weights import compose
+from lorareg.registry.strength import Strength
+from lorareg.weights import compose, members
 from lorareg.weights.adapter import LoraAdapter
-from lorareg.weights.compose import Component, Composition
 from lorareg.weights.formats import diffusers
+from lorareg.weights.members import Component, Composition
 
 MakeAdapter = Callable[..., LoraAdapter]
 
@@ -39,7 +40,9 @@ def member(tmp_path: Path, make_adapter: MakeAdapter) -> Callable[..., Component
             "lora": {"use_dora": use_dora},
         }  # fmt: skip
         manifest = ImageManifest.model_validate(document)
-        return Component(AssetId("style", name), weight, manifest, Lock.model_construct(), file)
+        return Component(
+            AssetId("style", name), Strength(weight), manifest, Lock.model_construct(), file
+        )
 
     return make
 
@@ -47,7 +50,7 @@ def member(tmp_path: Path, make_adapter: MakeAdapter) -> Callable[..., Component
 def test_a_dora_alone_at_weight_one_is_itself(member: Callable[..., Component]) -> None:
     alone = Composition((member("ink", 1.0, trained_as_dora=True, use_dora=True),), ())
 
-    compose._refuse_dora(alone.components)
+    members._refuse_dora(alone.components)
 
     (layer,) = compose.build(alone).layers.values()
     assert layer.magnitude is not None
@@ -65,7 +68,7 @@ def test_a_dora_in_company_or_at_another_weight_is_refused_by_name(
     ]
 
     with pytest.raises(LoraregError, match="style/ink is a DoRA") as caught:
-        compose._refuse_dora(parts)
+        members._refuse_dora(parts)
 
     assert "style/ink:1" in caught.value.fix
 

@@ -1,0 +1,220 @@
+"""The members of a composition: found, verified and checked against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lorareg.errors import IntegrityError, LoraregError, NotFoundError
+from lorareg.registry import recipe
+from lorareg.registry.expression import Expression, Window
+from lorareg.registry.ids import AssetId
+from lorareg.registry.lock import BaseInput, Lock
+from lorareg.registry.manifest import ImageManifest, TextManifest
+from lorareg.registry.recipe import Schedule
+from lorareg.registry.strength import Strength
+from lorareg.registry.workspace import Workspace
+from lorareg.weights.adapter import LoraAdapter
+from lorareg.weights.formats import diffusers, peft
+
+WEIGHTS_FILE = {"text-to-image": diffusers.FILE, "text-generation": peft.WEIGHTS}
+
+
+@dataclass(frozen=True)
+class Component:
+    """One adapter of a composition, with everything a check needs.
+
+    Attributes:
+        strength: linear factors on its delta.
+        windows: (from, to, factor) over the denoising's progress from 0 to 1; outside of all of
+            them the adapter is off. Empty: on all the time.
+    """
+
+    asset: AssetId
+    strength: Strength
+    manifest: ImageManifest | TextManifest
+    lock: Lock
+    file: Path
+    windows: tuple[Window, ...] = ()
+
+
+@dataclass(frozen=True)
+class Composition:
+    """Members that fit each other.
+
+    Attributes:
+        warnings: what may go wrong although it can be built.
+    """
+
+    components: tuple[Component, ...]
+    warnings: tuple[str, ...]
+    schedule: Schedule = Schedule()
+
+    @property
+    def task(self) -> str:
+        """The task of all members."""
+        return self.components[0].manifest.task
+
+    @property
+    def base(self) -> BaseInput:
+        """The base of all members."""
+        return self.components[0].lock.inputs.base
+
+    @property
+    def expression(self) -> str:
+        """The composition with every weight written out."""
+        return "+".join(f"{part.asset}:{part.strength}" for part in self.components)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A member before it is found."""
+
+    asset: AssetId
+    strength: Strength
+    windows: tuple[Window, ...]
+
+    @property
+    def is_plain(self) -> bool:
+        return not (self.strength.blocks or self.windows)
+
+
+def resolve(workspace: Workspace, expression: Expression) -> Composition:
+    """Find the members, flatten recipes, verify the weights and check that they fit.
+
+    Raises:
+        NotFoundError: a member is unknown, untrained or not pulled.
+        IntegrityError: weights that are not the lock's.
+        LoraregError: members of different bases or tasks; a recipe that contains itself; a DoRA
+            that is not alone at weight 1.
+    """
+    wanted = _merge(_flatten(workspace, expression, 1.0, ()))
+    components = tuple(_component(workspace, each) for each in wanted)
+    _check_bases(components)
+    _refuse_dora(components)
+    return Composition(components, tuple(_warnings(components)))
+
+
+def read(part: Component) -> LoraAdapter:
+    """The weights of a member."""
+    if part.manifest.task == "text-to-image":
+        return diffusers.read(part.file)
+    return peft.read(part.file.parent)
+
+
+def _flatten(
+    workspace: Workspace, expression: Expression, factor: float, above: tuple[AssetId, ...]
+) -> list[_Wanted]:
+    wanted: list[_Wanted] = []
+    for part in expression.parts:
+        asset = workspace.find_asset(part.ref)
+        if asset in above:
+            raise LoraregError(f"recipe {asset} contains itself", why=" > ".join(map(str, above)))
+        if asset.kind == recipe.KIND:
+            if part.blocks or part.windows:
+                raise LoraregError(
+                    f"{part}: a recipe takes one weight",
+                    why="its members have blocks and steps of their own",
+                    fix=f"write its members out: lorareg show {asset}",
+                )
+            inner = recipe.load(workspace.folder(asset).manifest, asset).expression
+            outer = 1.0 if part.weight is None else part.weight
+            wanted += _flatten(workspace, inner, factor * outer, (*above, asset))
+            continue
+        recommended = workspace.load_manifest(asset).weight.default
+        weight = recommended if part.weight is None else part.weight
+        strength = Strength(weight, part.blocks).times(factor)
+        wanted.append(_Wanted(asset, strength, part.windows))
+    return wanted
+
+
+def _merge(wanted: Sequence[_Wanted]) -> list[_Wanted]:
+    """Add up the weights of an adapter that is named twice."""
+    total: dict[AssetId, _Wanted] = {}
+    for each in wanted:
+        before = total.setdefault(each.asset, each)
+        if before is each:
+            continue
+        if not (before.is_plain and each.is_plain):
+            raise LoraregError(
+                f"{each.asset} is named twice",
+                why="weights of blocks and steps cannot be added up",
+                fix="name it once",
+            )
+        weight = before.strength.weight + each.strength.weight
+        total[each.asset] = _Wanted(each.asset, Strength(weight), ())
+    return list(total.values())
+
+
+def _component(workspace: Workspace, wanted: _Wanted) -> Component:
+    asset = wanted.asset
+    manifest = workspace.load_manifest(asset)
+    known = workspace.load_lock(asset)
+    if known is None:
+        raise NotFoundError(f"{asset} is not trained yet", fix=f"lorareg train {asset}")
+    file = workspace.folder(asset).weights / WEIGHTS_FILE[manifest.task]
+    if not file.is_file():
+        raise NotFoundError(f"the weights of {asset} are not here", fix=f"lorareg pull {asset}")
+    if not workspace.weights_match(workspace.folder(asset), known):
+        raise IntegrityError(
+            f"{asset}: weights/{file.name} does not match its lock",
+            why=f"the lock says {known.outputs[file.name].sha256}",
+            fix=f"restore it: lorareg pull {asset}, or train again",
+        )
+    return Component(asset, wanted.strength, manifest, known, file, wanted.windows)
+
+
+def _check_bases(components: Sequence[Component]) -> None:
+    first = components[0]
+    for other in components[1:]:
+        if other.manifest.task != first.manifest.task:
+            raise LoraregError(
+                f"{first.asset} and {other.asset} do different things",
+                why=f"{first.manifest.task} and {other.manifest.task}",
+                fix="compose adapters of one task",
+            )
+        if other.lock.inputs.base.digest != first.lock.inputs.base.digest:
+            raise LoraregError(
+                f"{first.asset} and {other.asset} belong to different bases",
+                why=f"{first.lock.inputs.base.model} and {other.lock.inputs.base.model}: "
+                "a delta means nothing on another model",
+                fix="train one of them again on the other's base",
+            )
+
+
+def _refuse_dora(components: Sequence[Component]) -> None:
+    for part in components:
+        if part.manifest.lora.use_dora and (len(components) > 1 or part.strength != Strength(1.0)):
+            raise LoraregError(
+                f"{part.asset} is a DoRA, which cannot be composed or weighted",
+                why="it sets the length of every row of base + delta: in a sum, or at another "
+                "weight, the same numbers mean something else",
+                fix=f"use it alone: {part.asset}:1; or set lora.use_dora: false in its manifest "
+                f"and lorareg train {part.asset}",
+            )
+
+
+def _warnings(components: Sequence[Component]) -> list[str]:
+    found = []
+    triggers: dict[str, AssetId] = {}
+    for part in components:
+        trigger = part.manifest.trigger
+        if trigger is None:
+            continue
+        other = triggers.setdefault(trigger.casefold(), part.asset)
+        if other != part.asset:
+            found.append(f"{other} and {part.asset} share the trigger {trigger!r}")
+    for part in components:
+        span = part.manifest.weight.range
+        outside = [
+            weight
+            for weight in (part.strength.weight, *part.strength.blocks.values())
+            if span and not span[0] <= weight <= span[1]
+        ]
+        if span and outside:
+            found.append(
+                f"{part.asset}: weight {outside[0]:g} is outside of the recommended "
+                f"{span[0]:g} to {span[1]:g}"
+            )
+    return found
