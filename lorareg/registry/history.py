@@ -157,6 +157,10 @@ class History:
             )
         return found.line
 
+    def tags(self, pattern: str) -> list[str]:
+        """Names of the tags that fit a pattern with ``*``."""
+        return self._git("tag", "--list", "--", pattern).split()
+
     def exists(self, path: Path, revision: str) -> bool:
         """Whether a file or folder was there at a revision."""
         blob = f"{self.resolve(revision)}:{self._relative(path)}"

@@ -9,6 +9,7 @@ from lorareg.errors import LoraregError
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
 VERSION = re.compile(r"v(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)")
+RANGE = re.compile(r"[\^~](0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)){0,2}")
 RECIPE = "recipe"  # the kind of compositions
 MAX_SLUG = 64  # git tags, Hub repository names and vLLM model names all take this
 
@@ -56,7 +57,7 @@ class AssetId:
 
 @dataclass(frozen=True)
 class Ref:
-    """What people type for an asset: ``[kind/]name[@version|@channel]``.
+    """What people type for an asset: ``[kind/]name[@version|@range|@channel]``.
 
     >>> Ref.parse("zhangsan@v1.2.0")
     Ref(kind=None, name='zhangsan', at='v1.2.0')
@@ -72,10 +73,11 @@ class Ref:
     def parse(cls, text: str) -> Ref:
         """Read a reference; the law is ``str(Ref.parse(s)) == s``."""
         path, mark, at = text.partition("@")
-        if mark and (len(at) > MAX_SLUG or not (VERSION.fullmatch(at) or SLUG.fullmatch(at))):
+        forms = (VERSION, RANGE, SLUG)
+        if mark and (len(at) > MAX_SLUG or not any(form.fullmatch(at) for form in forms)):
             raise LoraregError(
-                f"{text!r}: {at!r} is neither a version nor a channel",
-                fix="write a version as v1.2.0, a channel as stable",
+                f"{text!r}: {at!r} is no version, range or channel",
+                fix="write a version as v1.2.0, a range of them as ^1.2, a channel as stable",
             )
         kind, slash, name = path.partition("/")
         if not slash:
@@ -88,9 +90,14 @@ class Ref:
         return self.at if self.at and VERSION.fullmatch(self.at) else None
 
     @property
+    def range(self) -> str | None:
+        """The range of versions, ``^1.2``, if the reference names one."""
+        return self.at if self.at and RANGE.fullmatch(self.at) else None
+
+    @property
     def channel(self) -> str | None:
         """The channel, ``stable``, if the reference names one."""
-        return self.at if self.at and not VERSION.fullmatch(self.at) else None
+        return self.at if self.at and not (self.version or self.range) else None
 
     def __str__(self) -> str:
         path = self.name if self.kind is None else f"{self.kind}/{self.name}"

@@ -138,8 +138,12 @@ class RecipeManifest(Strict):
 
 def load(path: Path, asset: AssetId) -> RecipeManifest:
     """Read the manifest of a recipe."""
-    shown = f"manifests/{asset}/{path.name}"
-    document: dict[str, Any] = yamlfile.load(path)
+    return check_document(yamlfile.load(path), asset)
+
+
+def check_document(document: dict[str, Any], asset: AssetId) -> RecipeManifest:
+    """Check the content of a recipe's manifest, and that it is that recipe's."""
+    shown = f"manifests/{asset}/manifest.yaml"
     recipe = check(RecipeManifest, document, shown)
     if recipe.id != asset:
         raise InvalidFileError(

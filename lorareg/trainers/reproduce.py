@@ -57,7 +57,7 @@ def reproduce(workspace: Workspace, ref: Ref, watcher: Watcher) -> Reproduction:
     Raises:
         NotFoundError: it was never trained, or its data cannot be found.
     """
-    if ref.channel:
+    if ref.channel or ref.range:
         raise NotFoundError(
             f"{ref}: a channel has no tag to check out", fix=f"write a version: {ref.name}@v1.0.0"
         )

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lorareg.errors import IntegrityError, LoraregError, NotFoundError
-from lorareg.registry import recipe
+from lorareg.errors import IntegrityError, LoraregError
+from lorareg.registry import recipe, versions
 from lorareg.registry.expression import Expression, Window
 from lorareg.registry.ids import AssetId
 from lorareg.registry.lock import BaseInput, Lock
 from lorareg.registry.manifest import ImageManifest, TextManifest
 from lorareg.registry.recipe import Schedule
 from lorareg.registry.strength import Strength
+from lorareg.registry.versions import State
 from lorareg.registry.workspace import Workspace
 from lorareg.weights.adapter import LoraAdapter
 from lorareg.weights.formats import diffusers, peft
@@ -26,17 +27,33 @@ class Component:
     """One adapter of a composition, with everything a check needs.
 
     Attributes:
+        state: which release of it, or what is checked out.
         strength: linear factors on its delta.
         windows: (from, to, factor) over the denoising's progress from 0 to 1; outside of all of
             them the adapter is off. Empty: on all the time.
+        wanted: reference as it was typed, perhaps a range of releases.
     """
 
-    asset: AssetId
+    state: State
     strength: Strength
-    manifest: ImageManifest | TextManifest
-    lock: Lock
     file: Path
     windows: tuple[Window, ...] = ()
+    wanted: str = ""
+
+    @property
+    def asset(self) -> AssetId:
+        """The adapter, in whatever state."""
+        return self.state.asset
+
+    @property
+    def manifest(self) -> ImageManifest | TextManifest:
+        """What people want of it, in that state."""
+        return self.state.manifest
+
+    @property
+    def lock(self) -> Lock:
+        """What was trained."""
+        return self.state.lock
 
 
 @dataclass(frozen=True)
@@ -64,16 +81,17 @@ class Composition:
     @property
     def expression(self) -> str:
         """The composition with every weight written out."""
-        return "+".join(f"{part.asset}:{part.strength}" for part in self.components)
+        return "+".join(f"{part.state.ref}:{part.strength}" for part in self.components)
 
 
 @dataclass(frozen=True)
 class _Wanted:
     """A member before it is found."""
 
-    asset: AssetId
+    state: State
     strength: Strength
     windows: tuple[Window, ...]
+    ref: str
 
     @property
     def is_plain(self) -> bool:
@@ -108,7 +126,7 @@ def _flatten(
 ) -> list[_Wanted]:
     wanted: list[_Wanted] = []
     for part in expression.parts:
-        asset = workspace.find_asset(part.ref)
+        asset = workspace.find_asset(part.ref, any_version=True)
         if asset in above:
             raise LoraregError(f"recipe {asset} contains itself", why=" > ".join(map(str, above)))
         if asset.kind == recipe.KIND:
@@ -118,14 +136,16 @@ def _flatten(
                     why="its members have blocks and steps of their own",
                     fix=f"write its members out: lorareg show {asset}",
                 )
-            inner = recipe.load(workspace.folder(asset).manifest, asset).expression
+            inner = versions.recipe_of(workspace, asset, part.ref).expression
             outer = 1.0 if part.weight is None else part.weight
             wanted += _flatten(workspace, inner, factor * outer, (*above, asset))
             continue
-        recommended = workspace.load_manifest(asset).weight.default
-        weight = recommended if part.weight is None else part.weight
+        state = versions.find(workspace, part.ref)
+        weight = state.manifest.weight.default if part.weight is None else part.weight
         strength = Strength(weight, part.blocks).times(factor)
-        wanted.append(_Wanted(asset, strength, part.windows))
+        wanted.append(
+            _Wanted(state, strength, part.windows, str(replace(part.ref, kind=asset.kind)))
+        )
     return wanted
 
 
@@ -133,36 +153,29 @@ def _merge(wanted: Sequence[_Wanted]) -> list[_Wanted]:
     """Add up the weights of an adapter that is named twice."""
     total: dict[AssetId, _Wanted] = {}
     for each in wanted:
-        before = total.setdefault(each.asset, each)
+        before = total.setdefault(each.state.asset, each)
         if before is each:
             continue
-        if not (before.is_plain and each.is_plain):
+        if not (before.is_plain and each.is_plain and before.state == each.state):
             raise LoraregError(
-                f"{each.asset} is named twice",
-                why="weights of blocks and steps cannot be added up",
+                f"{each.state.asset} is named twice",
+                why="weights of blocks and steps, or of two releases, cannot be added up",
                 fix="name it once",
             )
         weight = before.strength.weight + each.strength.weight
-        total[each.asset] = _Wanted(each.asset, Strength(weight), ())
+        total[each.state.asset] = replace(before, strength=Strength(weight))
     return list(total.values())
 
 
 def _component(workspace: Workspace, wanted: _Wanted) -> Component:
-    asset = wanted.asset
-    manifest = workspace.load_manifest(asset)
-    known = workspace.load_lock(asset)
-    if known is None:
-        raise NotFoundError(f"{asset} is not trained yet", fix=f"lorareg train {asset}")
-    file = workspace.folder(asset).weights / WEIGHTS_FILE[manifest.task]
-    if not file.is_file():
-        raise NotFoundError(f"the weights of {asset} are not here", fix=f"lorareg pull {asset}")
-    if not workspace.weights_match(workspace.folder(asset), known):
+    state = wanted.state
+    file = versions.weights(workspace, state) / WEIGHTS_FILE[state.manifest.task]
+    if file.name not in state.lock.outputs:
         raise IntegrityError(
-            f"{asset}: weights/{file.name} does not match its lock",
-            why=f"the lock says {known.outputs[file.name].sha256}",
-            fix=f"restore it: lorareg pull {asset}, or train again",
+            f"the lock of {state.ref} promises no {file.name}",
+            fix=f"lorareg train {state.asset}",
         )
-    return Component(asset, wanted.strength, manifest, known, file, wanted.windows)
+    return Component(state, wanted.strength, file, wanted.windows, wanted.ref)
 
 
 def _check_bases(components: Sequence[Component]) -> None:

@@ -32,7 +32,7 @@ def save(
     folder = workspace.folder(asset)
     if not overwrite:
         _refuse_other(workspace, asset, composition)
-    pinned = tuple(_pin(workspace, part) for part in composition.components)
+    pinned = tuple(_pin(part) for part in composition.components)
     fingerprint = digest.of_json([_identity(member) for member in pinned], "recipe-sha256-v1")
     outputs = {}
     if built is not None:
@@ -86,7 +86,7 @@ def _refuse_merge(composition: Composition) -> None:
 def _parts(composition: Composition) -> tuple[recipe.RecipePart, ...]:
     return tuple(
         recipe.RecipePart(
-            ref=str(part.asset),
+            ref=part.wanted,
             weight=part.strength.weight,
             blocks=dict(part.strength.blocks),
             windows=part.windows,
@@ -101,16 +101,16 @@ def _identity(member: Member) -> list[object]:
     return [member.tensors, member.weight, *rest]
 
 
-def _pin(workspace: Workspace, part: Component) -> Member:
+def _pin(part: Component) -> Member:
     output = part.lock.outputs[part.file.name]
     if output.tensors is None:
         raise IntegrityError(f"{part.asset}: its lock has no tensor digest")
     return Member(
-        ref=str(part.asset),
+        ref=part.state.ref,
         weight=part.strength.weight,
         blocks=dict(part.strength.blocks),
         windows=part.windows,
-        commit=workspace.history.head(),
+        commit=part.state.commit,
         file=part.file.name,
         sha256=output.sha256,
         tensors=output.tensors,

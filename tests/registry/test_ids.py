@@ -68,7 +68,7 @@ def test_a_name_in_chinese_is_refused_with_a_word_on_the_title() -> None:
      "stable@v1.0.0", "../stable", "v" + "9" * 70 + ".0.0"],
 )  # fmt: skip
 def test_what_is_neither_version_nor_channel_is_refused(at: str) -> None:
-    with pytest.raises(LoraregError, match="neither a version nor a channel"):
+    with pytest.raises(LoraregError, match="is no version, range or channel"):
         Ref.parse(f"character/zhangsan@{at}")
 
 

@@ -14,6 +14,7 @@ from lorareg.registry.ids import AssetId
 from lorareg.registry.lock import Lock
 from lorareg.registry.manifest import ImageManifest
 from lorareg.registry.strength import Strength
+from lorareg.registry.versions import State
 from lorareg.weights import compose, members
 from lorareg.weights.adapter import LoraAdapter
 from lorareg.weights.formats import diffusers
@@ -40,9 +41,8 @@ def member(tmp_path: Path, make_adapter: MakeAdapter) -> Callable[..., Component
             "lora": {"use_dora": use_dora},
         }  # fmt: skip
         manifest = ImageManifest.model_validate(document)
-        return Component(
-            AssetId("style", name), Strength(weight), manifest, Lock.model_construct(), file
-        )
+        state = State(AssetId("style", name), None, manifest, Lock.model_construct(), None)
+        return Component(state, Strength(weight), file)
 
     return make
 

@@ -134,7 +134,7 @@ def _name(workspace: Workspace, text: str) -> str:
     if text.endswith(".safetensors"):
         raise NotFoundError(f"there is no file {text}", fix="correct --from")
     ref = Ref.parse(text)
-    if ref.channel:
+    if ref.channel or ref.range:
         raise LoraregError(
             f"{text}: a channel moves, so a run that starts from it could not be repeated",
             fix=f"name a version: --from {text.partition('@')[0]}@v1.0.0",

@@ -1,0 +1,189 @@
+"""An adapter as it is checked out or as it was released: which state is meant, and its bytes."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from lorareg.errors import IntegrityError, LoraregError, NotFoundError
+from lorareg.registry import lock, manifest, recipe, sharing, yamlfile
+from lorareg.registry.files import replaced_atomically
+from lorareg.registry.ids import VERSION, AssetId, Ref
+from lorareg.registry.lock import Lock
+from lorareg.registry.manifest import ImageManifest, TextManifest
+from lorareg.registry.recipe import RecipeManifest
+from lorareg.registry.workspace import Workspace
+
+Number = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class State:
+    """One state of an adapter.
+
+    Attributes:
+        version: ``v1.2.0`` of a release; None is what is checked out.
+        commit: where its lock is, 40 hex digits; None before the first commit.
+    """
+
+    asset: AssetId
+    version: str | None
+    manifest: ImageManifest | TextManifest
+    lock: Lock
+    commit: str | None
+
+    @property
+    def ref(self) -> str:
+        """``kind/name`` or ``kind/name@v1.2.0``."""
+        return f"{self.asset}@{self.version}" if self.version else str(self.asset)
+
+
+def find(workspace: Workspace, ref: Ref) -> State:
+    """The state that a reference means; of a range, the newest release in it.
+
+    Raises:
+        NotFoundError: no such adapter or release, or one that was not trained.
+        LoraregError: a channel, which moves.
+    """
+    asset = workspace.find_asset(ref, any_version=True)
+    version = _version(workspace, asset, ref)
+    if version is None:
+        wanted, found = workspace.load_manifest(asset), workspace.load_lock(asset)
+        commit = workspace.history.head()
+    else:
+        tag = f"{asset}@{version}"
+        wanted, found = _manifest_at(workspace, asset, tag), _lock_at(workspace, asset, tag)
+        commit = workspace.history.resolve(tag)
+    if found is None:
+        raise NotFoundError(f"{asset} is not trained yet", fix=f"lorareg train {asset}")
+    return State(asset, version, wanted, found, commit)
+
+
+def recipe_of(workspace: Workspace, asset: AssetId, ref: Ref) -> RecipeManifest:
+    """The manifest of a recipe in the state that a reference means; raises as ``find``."""
+    version, file = _version(workspace, asset, ref), workspace.folder(asset).manifest
+    if version is None:
+        return recipe.load(file, asset)
+    text = workspace.history.read(file, f"{asset}@{version}").decode("utf-8", "replace")
+    return recipe.check_document(yamlfile.parse(text, file), asset)
+
+
+def releases(workspace: Workspace, asset: AssetId) -> list[str]:
+    """All releases of an asset, oldest first: ``v1.0.0``, ``v1.1.0`` ..."""
+    names = [tag.partition("@")[2] for tag in workspace.history.tags(f"{asset}@v*")]
+    return sorted((name for name in names if VERSION.fullmatch(name)), key=_number)
+
+
+def within(version: str, wanted: str) -> bool:
+    """Whether a release lies in a range: ``^1.2`` below 2.0.0, ``~1.2`` below 1.3.0.
+
+    Below 1.0.0 the second number counts as the first does above (semver.org, npm's caret).
+
+    >>> within("v1.9.0", "^1.2"), within("v2.0.0", "^1.2"), within("v0.3.0", "^0.2")
+    (True, False, False)
+    """
+    given = [int(part) for part in re.findall(r"\d+", wanted)]
+    low, number = (*given, 0, 0)[:3], _number(version)
+    fixed = (
+        min(2, len(given))
+        if wanted.startswith("~")
+        else next((place for place, part in enumerate(given, 1) if part), len(given))
+    )
+    return number >= low and number[:fixed] == low[:fixed]
+
+
+def weights(workspace: Workspace, state: State) -> Path:
+    """The folder that holds the very weights which the lock of a state promises.
+
+    Those of a release that is not checked out are fetched once and kept by content.
+
+    Raises:
+        NotFoundError: they are not here, or cannot be had.
+        IntegrityError: what is here are other bytes.
+    """
+    folder = workspace.folder(state.asset)
+    if _holds(workspace, folder.weights, state.lock):
+        return folder.weights
+    if state.version is None:
+        missing = [name for name in state.lock.outputs if not (folder.weights / name).is_file()]
+        if missing:
+            raise NotFoundError(
+                f"the weights of {state.asset} are not here", fix=f"lorareg pull {state.asset}"
+            )
+        raise IntegrityError(
+            f"{state.asset}: the files in weights/ do not match its lock",
+            why="the lock says "
+            + ", ".join(f"{name} {output.sha256}" for name, output in state.lock.outputs.items()),
+            fix=f"restore them: lorareg pull {state.asset}, or train again",
+        )
+    return _fetched(workspace, state)
+
+
+def _fetched(workspace: Workspace, state: State) -> Path:
+    kept = workspace.cache / "releases" / state.lock.fingerprint.rpartition(":")[2]
+    if _holds(workspace, kept, state.lock):
+        return kept
+    with workspace.history.worktree(f"{state.asset}@{state.version}") as top:
+        there = Workspace(top)
+        there.store.borrow(workspace.store)
+        sharing.fetch_weights(there, state.asset)
+        found = there.folder(state.asset).weights
+        if not _holds(workspace, found, state.lock):
+            raise IntegrityError(
+                f"the bytes of {state.ref} are not those of its lock",
+                why="weights.dvc and lock.json of that release name different files",
+                fix=f"compose another release: {state.asset}@v1.0.0",
+            )
+        kept.mkdir(parents=True, exist_ok=True)
+        for name in state.lock.outputs:
+            with (found / name).open("rb") as source, replaced_atomically(kept / name) as copy:
+                shutil.copyfileobj(source, copy)
+    return kept
+
+
+def _holds(workspace: Workspace, folder: Path, known: Lock) -> bool:
+    files = {name: folder / name for name in known.outputs}
+    if not all(file.is_file() for file in files.values()):
+        return False
+    found = workspace.digests.digests(files)
+    return all(found[name] == output.sha256 for name, output in known.outputs.items())
+
+
+def _version(workspace: Workspace, asset: AssetId, ref: Ref) -> str | None:
+    if ref.channel:
+        raise LoraregError(
+            f"{ref}: a channel moves, so what is built from it could not be built again",
+            fix=f"name a release or a range of them: {asset}@v1.0.0, {asset}@^1.0",
+        )
+    return _newest(workspace, asset, ref) if ref.range else ref.version
+
+
+def _newest(workspace: Workspace, asset: AssetId, ref: Ref) -> str:
+    known = releases(workspace, asset)
+    fitting = [version for version in known if within(version, ref.range or "")]
+    if not fitting:
+        raise NotFoundError(
+            f"no release of {asset} lies in {ref.range}",
+            why="there are " + (", ".join(known) or "none"),
+            fix="git fetch --tags; or name what is checked out: " + str(asset),
+        )
+    return fitting[-1]
+
+
+def _number(version: str) -> Number:
+    first, second, third = (int(part) for part in re.findall(r"\d+", version))
+    return first, second, third
+
+
+def _manifest_at(workspace: Workspace, asset: AssetId, tag: str) -> ImageManifest | TextManifest:
+    file = workspace.folder(asset).manifest
+    text = workspace.history.read(file, tag).decode("utf-8", "replace")
+    return manifest.check_document(yamlfile.parse(text, file), asset)
+
+
+def _lock_at(workspace: Workspace, asset: AssetId, tag: str) -> Lock | None:
+    file = workspace.folder(asset).lock
+    found = lock.parse(workspace.history.read(file, tag).decode("utf-8", "replace"), file)
+    return found if isinstance(found, Lock) else None
