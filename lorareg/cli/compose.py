@@ -41,14 +41,24 @@ def compose(
         lorareg compose style/ink:0.7+character/zhangsan:0.9 --as ink-zhangsan --output exact
     """
     from lorareg.registry.expression import Expression
+    from lorareg.registry.ids import check_slug
+    from lorareg.registry.recipe import RecipeManifest
     from lorareg.weights import compose as algebra
     from lorareg.weights import members, recipes
 
     workspace = Workspace.find()
-    composition = members.resolve(workspace, Expression.parse(expression))
-    built = algebra.build(composition) if output == "exact" else None
+    typed = Expression.parse(expression)
+    composition = members.resolve(workspace, typed)
     chosen = name or "-with-".join(part.asset.name for part in composition.components)[:64]
-    lock = recipes.save(workspace, composition, chosen, built, overwrite=overwrite)
+    wanted = RecipeManifest.of(check_slug(chosen, "name"), members.parts_of(workspace, typed))
+    lock = recipes.save(
+        workspace,
+        composition,
+        wanted,
+        algebra.merge(composition, wanted),
+        write_file=output == "exact",
+        overwrite=overwrite,
+    )
     measures = algebra.measure(composition)
     for warning in composition.warnings:
         err.print(f"[yellow]warning[/] {warning}")

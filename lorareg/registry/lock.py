@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from lorareg.errors import IntegrityError, InvalidFileError
 from lorareg.registry import digest, jsontext
@@ -201,15 +201,26 @@ class Lock(Strict):
 
 
 class RecipeLock(Strict):
-    """The lock of a composition."""
+    """The lock of a composition.
+
+    Attributes:
+        method: keys of the manifest beside the parts that shape the result, where not default.
+        error: of the merged file against the exact sum, relative; 0 where it is exact.
+        retention: member -> share of its energy that the merged file keeps.
+        probes: module -> norm and looks of the sum, by which any file of it is recognised.
+    """
 
     schema_: Annotated[Literal["lorareg/lock/1"], Field(alias="schema")] = SCHEMA
     asset: str
     task: Literal["text-to-image", "text-generation"]
     base: BaseInput
     members: tuple[Member, ...]
+    method: Annotated[dict[str, JsonValue], Later()] = {}
     fingerprint: Digest
     outputs: dict[FileName, Output] = {}
+    error: Annotated[float, Later()] = 0.0
+    retention: Annotated[dict[str, float], Later()] = {}
+    probes: Annotated[dict[str, tuple[float, ...]], Later()] = {}
 
 
 def fingerprint(

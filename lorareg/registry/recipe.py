@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,6 +19,8 @@ from lorareg.registry.schema import Later, Strict, check
 from lorareg.registry.strength import MAX_WEIGHT, check_key
 
 KIND = RECIPE
+COMPOSED = ("parts", "method", "compression", "schedule", "guards", "negative_prompt")
+"""Keys that composing writes; the others are people's."""
 Bounded = Annotated[float, Field(ge=-MAX_WEIGHT, le=MAX_WEIGHT)]
 
 
@@ -130,6 +132,22 @@ class RecipeManifest(Strict):
         """``recipe/name``."""
         return AssetId(self.kind, self.name)
 
+    @classmethod
+    def of(cls, name: str, parts: tuple[RecipePart, ...], **how: Any) -> RecipeManifest:
+        """A new recipe; ``how`` are the keys of ``COMPOSED`` behind the parts, as in YAML.
+
+        Raises:
+            InvalidFileError: no such name, or values out of bounds.
+        """
+        told = [part.model_dump(mode="json") for part in parts]
+        document = {"schema": SCHEMA, "kind": KIND, "name": name, "parts": told, **how}
+        return check(cls, document, f"recipe {name!r}", fix="correct what was typed")
+
+    @property
+    def is_static(self) -> bool:
+        """Whether one merged file can be it: nothing changes from step to step."""
+        return self.schedule.mode == "sum" and not any(part.windows for part in self.parts)
+
     @property
     def expression(self) -> Expression:
         """The composition."""
@@ -154,19 +172,33 @@ def check_document(document: dict[str, Any], asset: AssetId) -> RecipeManifest:
     return recipe
 
 
-def save(path: Path, name: str, parts: Sequence[RecipePart]) -> None:
-    """Write the manifest of a recipe, or put new parts into one that exists."""
-    written = [part.model_dump(mode="json") for part in parts]
-    shown = f"manifests/{KIND}/{name}/{path.name}"
+def save(path: Path, wanted: RecipeManifest) -> None:
+    """Write the manifest of a recipe; of one that exists, what differs is edited in place."""
+    shown = f"manifests/{KIND}/{wanted.name}/{path.name}"
     if path.is_file():
-        yamlfile.edit(path, {"parts": written}, lambda new: check(RecipeManifest, new, shown))
+        before, after = (each.model_dump(mode="json") for each in (_read(path, shown), wanted))
+        changes = {key: after[key] for key in COMPOSED if after[key] != before[key]}
+        yamlfile.edit(path, changes, lambda new: check(RecipeManifest, new, shown))
         return
-    plain = yamlfile.as_scalar
-    lines = [f"schema: {SCHEMA}", f"kind: {KIND}", f"name: {plain(name)}", "method: sum", "parts:"]
-    lines += [f"  - {_flow(part)}" for part in parts]
-    text = "\n".join(lines) + "\n"
+    text = "\n".join(_lines(wanted)) + "\n"
     check(RecipeManifest, yamlfile.parse(text, path), shown)
     write_atomically(path, text)
+
+
+def _read(path: Path, shown: str) -> RecipeManifest:
+    return check(RecipeManifest, yamlfile.load(path), shown)
+
+
+def _lines(wanted: RecipeManifest) -> list[str]:
+    plain = yamlfile.as_scalar
+    lines = [f"schema: {SCHEMA}", f"kind: {KIND}", f"name: {plain(wanted.name)}"]
+    lines += [f"method: {wanted.method.name}"] if wanted.method == Method() else []
+    lines += ["parts:", *(f"  - {_flow(part)}" for part in wanted.parts)]
+    document = wanted.model_dump(mode="json", exclude_defaults=True)
+    for key in COMPOSED[1:]:
+        if key in document:
+            lines.append(f"{key}: {json.dumps(document[key], ensure_ascii=False)}")
+    return lines
 
 
 def _flow(part: RecipePart) -> str:

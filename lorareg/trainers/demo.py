@@ -15,6 +15,7 @@ from lorareg.registry.builtin import demo_data
 from lorareg.registry.expression import Expression
 from lorareg.registry.history import History
 from lorareg.registry.ids import AssetId, Ref
+from lorareg.registry.recipe import RecipeManifest
 from lorareg.registry.workspace import Workspace
 from lorareg.trainers import run
 from lorareg.trainers.core.watching import Watcher
@@ -127,8 +128,10 @@ def _train(
 
 def _compose(workspace: Workspace, tour: Tour, say: Callable[[str], None]) -> None:
     say(f"lorareg compose {EXPRESSION} --as {RECIPE} --output exact")
-    both = members.resolve(workspace, Expression.parse(EXPRESSION))
-    locked = recipes.save(workspace, both, RECIPE, compose.build(both))
+    typed = Expression.parse(EXPRESSION)
+    both = members.resolve(workspace, typed)
+    wish = RecipeManifest.of(RECIPE, members.parts_of(workspace, typed))
+    locked = recipes.save(workspace, both, wish, compose.merge(both, wish), write_file=True)
     for name, output in locked.outputs.items():
         tour.rows.append((f"recipe/{RECIPE} {name}", output.sha256, "exact sum"))
     say(f"lorareg generate recipe/{RECIPE} --compare --prompt '{PROMPTS[0]}'")

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lorareg.registry.recipe import RecipeManifest
 from lorareg.weights import algebra
 from lorareg.weights.adapter import LoraAdapter
 from lorareg.weights.members import Composition, read
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a composition comes to as one adapter.
+
+    Attributes:
+        error: relative to the exact sum, or to what the method makes; 0 where nothing was left out.
+        retention: member -> share of its energy that is kept.
+    """
+
+    adapter: LoraAdapter
+    error: float
+    retention: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -28,6 +43,19 @@ def build(composition: Composition) -> LoraAdapter:
     """The exact weighted sum, of rank sum r_i (``algebra.weighted_sum``); a DoRA is itself."""
     parts = _strengthened(composition)
     return parts[0][0] if _is_dora_alone(parts) else algebra.weighted_sum(parts)
+
+
+def merge(composition: Composition, wanted: RecipeManifest) -> Merged | None:
+    """One adapter that does what the members do together, as a recipe wants it.
+
+    Returns:
+        None where no one file can do it: the weights change from step to step.
+    """
+    if not wanted.is_static:
+        return None
+    parts = _strengthened(composition)
+    adapter = parts[0][0] if _is_dora_alone(parts) else algebra.weighted_sum(parts)
+    return Merged(adapter, 0.0, {part.state.ref: 1.0 for part in composition.components})
 
 
 def measure(composition: Composition) -> list[Measure]:

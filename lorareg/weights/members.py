@@ -8,11 +8,11 @@ from pathlib import Path
 
 from lorareg.errors import IntegrityError, LoraregError
 from lorareg.registry import recipe, versions
-from lorareg.registry.expression import Expression, Window
+from lorareg.registry.expression import Expression, Part, Window
 from lorareg.registry.ids import AssetId
 from lorareg.registry.lock import BaseInput, Lock
 from lorareg.registry.manifest import ImageManifest, TextManifest
-from lorareg.registry.recipe import Schedule
+from lorareg.registry.recipe import Method, RecipeManifest, RecipePart, Schedule
 from lorareg.registry.strength import Strength
 from lorareg.registry.versions import State
 from lorareg.registry.workspace import Workspace
@@ -31,14 +31,12 @@ class Component:
         strength: linear factors on its delta.
         windows: (from, to, factor) over the denoising's progress from 0 to 1; outside of all of
             them the adapter is off. Empty: on all the time.
-        wanted: reference as it was typed, perhaps a range of releases.
     """
 
     state: State
     strength: Strength
     file: Path
     windows: tuple[Window, ...] = ()
-    wanted: str = ""
 
     @property
     def asset(self) -> AssetId:
@@ -62,10 +60,13 @@ class Composition:
 
     Attributes:
         warnings: what may go wrong although it can be built.
+        method: how the members become one delta.
+        schedule: how they share the denoising.
     """
 
     components: tuple[Component, ...]
     warnings: tuple[str, ...]
+    method: Method = Method()
     schedule: Schedule = Schedule()
 
     @property
@@ -91,7 +92,6 @@ class _Wanted:
     state: State
     strength: Strength
     windows: tuple[Window, ...]
-    ref: str
 
     @property
     def is_plain(self) -> bool:
@@ -107,18 +107,44 @@ def resolve(workspace: Workspace, expression: Expression) -> Composition:
         LoraregError: members of different bases or tasks; a recipe that contains itself; a DoRA
             that is not alone at weight 1.
     """
+    alone = _recipe_alone(workspace, expression)
+    if alone:
+        expression = alone.expression
     wanted = _merge(_flatten(workspace, expression, 1.0, ()))
     components = tuple(_component(workspace, each) for each in wanted)
     _check_bases(components)
     _refuse_dora(components)
-    return Composition(components, tuple(_warnings(components)))
+    warnings = tuple(_warnings(components))
+    if alone:
+        return Composition(components, warnings, alone.method, alone.schedule)
+    return Composition(components, warnings)
+
+
+def parts_of(workspace: Workspace, expression: Expression) -> tuple[RecipePart, ...]:
+    """The parts as a manifest keeps them: recipes and ranges as they were typed, with weights."""
+    return tuple(_part_of(workspace, part) for part in expression.parts)
+
+
+def _part_of(workspace: Workspace, part: Part) -> RecipePart:
+    asset, weight = workspace.find_asset(part.ref, any_version=True), part.weight
+    if weight is None and asset.kind != recipe.KIND:
+        weight = versions.find(workspace, part.ref).manifest.weight.default
+    return RecipePart(
+        ref=str(replace(part.ref, kind=asset.kind)),
+        weight=1.0 if weight is None else weight,
+        blocks=dict(part.blocks),
+        windows=part.windows,
+    )
 
 
 def read(part: Component) -> LoraAdapter:
     """The weights of a member."""
-    if part.manifest.task == "text-to-image":
-        return diffusers.read(part.file)
-    return peft.read(part.file.parent)
+    return read_file(part.manifest.task, part.file)
+
+
+def read_file(task: str, file: Path) -> LoraAdapter:
+    """The weights of an asset of the registry: diffusers' form for pictures, PEFT's for text."""
+    return diffusers.read(file) if task == "text-to-image" else peft.read(file.parent)
 
 
 def _flatten(
@@ -136,17 +162,30 @@ def _flatten(
                     why="its members have blocks and steps of their own",
                     fix=f"write its members out: lorareg show {asset}",
                 )
-            inner = versions.recipe_of(workspace, asset, part.ref).expression
+            inner = versions.recipe_of(workspace, asset, part.ref)
+            if inner.method != Method() or inner.schedule != Schedule():
+                raise LoraregError(
+                    f"{asset} cannot be a part of something else",
+                    why="its method or schedule holds for all of its parts at once",
+                    fix=f"use it alone: {asset}; or write its members out: lorareg show {asset}",
+                )
             outer = 1.0 if part.weight is None else part.weight
-            wanted += _flatten(workspace, inner, factor * outer, (*above, asset))
+            wanted += _flatten(workspace, inner.expression, factor * outer, (*above, asset))
             continue
         state = versions.find(workspace, part.ref)
         weight = state.manifest.weight.default if part.weight is None else part.weight
         strength = Strength(weight, part.blocks).times(factor)
-        wanted.append(
-            _Wanted(state, strength, part.windows, str(replace(part.ref, kind=asset.kind)))
-        )
+        wanted.append(_Wanted(state, strength, part.windows))
     return wanted
+
+
+def _recipe_alone(workspace: Workspace, expression: Expression) -> RecipeManifest | None:
+    """The recipe that an expression is, whose method and schedule are then the composition's."""
+    first = expression.parts[0]
+    if len(expression.parts) > 1 or first not in (Part(first.ref), Part(first.ref, 1.0)):
+        return None
+    asset = workspace.find_asset(first.ref, any_version=True)
+    return versions.recipe_of(workspace, asset, first.ref) if asset.kind == recipe.KIND else None
 
 
 def _merge(wanted: Sequence[_Wanted]) -> list[_Wanted]:
@@ -175,7 +214,7 @@ def _component(workspace: Workspace, wanted: _Wanted) -> Component:
             f"the lock of {state.ref} promises no {file.name}",
             fix=f"lorareg train {state.asset}",
         )
-    return Component(state, wanted.strength, file, wanted.windows, wanted.ref)
+    return Component(state, wanted.strength, file, wanted.windows)
 
 
 def _check_bases(components: Sequence[Component]) -> None:

@@ -1,4 +1,4 @@
-"""A composition kept as a recipe: its members pinned, its merged file written."""
+"""A composition kept as a recipe: its members pinned, its merged file written and recognisable."""
 
 from __future__ import annotations
 
@@ -7,53 +7,79 @@ from pathlib import Path
 from lorareg.errors import IntegrityError, LoraregError
 from lorareg.registry import digest, lock, recipe
 from lorareg.registry.base import public_name
-from lorareg.registry.ids import AssetId, check_slug
 from lorareg.registry.lock import Member, RecipeLock
+from lorareg.registry.recipe import RecipeManifest
 from lorareg.registry.workspace import Workspace
-from lorareg.weights.adapter import LoraAdapter
+from lorareg.weights import probe, provenance
+from lorareg.weights.compose import Merged
 from lorareg.weights.formats import diffusers, peft
 from lorareg.weights.members import Component, Composition
+
+SHAPING = ("method", "compression", "schedule")
+"""Keys of a manifest that decide, beside the parts, what comes out."""
 
 
 def save(
     workspace: Workspace,
     composition: Composition,
-    name: str,
-    built: LoraAdapter | None,
+    wanted: RecipeManifest,
+    merged: Merged | None,
     *,
+    write_file: bool,
     overwrite: bool = False,
 ) -> RecipeLock:
-    """Write ``manifests/recipe/<name>/``: manifest, lock, and the weights if they were built.
+    """Write ``manifests/recipe/<name>/``: manifest, lock, and the merged file if it is wanted.
+
+    Args:
+        workspace: the registry.
+        composition: the members, found and checked.
+        wanted: the manifest to write.
+        merged: what the members come to; None where it changes from step to step, or is a DoRA.
+        write_file: whether the weights are written too.
+        overwrite: whether a recipe of that name with other parts may be replaced.
 
     Raises:
         LoraregError: there is a recipe of that name with other parts, or an adapter.
     """
-    asset = AssetId(recipe.KIND, check_slug(name, "name"))
-    folder = workspace.folder(asset)
+    asset, folder = wanted.id, workspace.folder(wanted.id)
     if not overwrite:
-        _refuse_other(workspace, asset, composition)
-    pinned = tuple(_pin(part) for part in composition.components)
-    fingerprint = digest.of_json([_identity(member) for member in pinned], "recipe-sha256-v1")
-    outputs = {}
-    if built is not None:
-        _refuse_merge(composition)
-        file = _write(folder.weights, composition, built, str(asset), fingerprint)
-        outputs = {path.name: lock.output(path) for path in file}
-        workspace.store.track(folder.weights, remote=workspace.settings.remotes.get("team"))
-    recipe.save(folder.manifest, name, _parts(composition))
-    written = RecipeLock(
+        _refuse_other(workspace, wanted)
+    pins = RecipeLock(
         asset=str(asset),
-        task=composition.components[0].manifest.task,
+        task=composition.task,
         base=composition.base,
-        members=pinned,
-        fingerprint=fingerprint,
-        outputs=outputs,
+        members=tuple(_pin(part) for part in composition.components),
+        method=_shape(wanted),
+        fingerprint=fingerprint(composition, wanted),
+        error=merged.error if merged else 0.0,
+        retention=dict(merged.retention) if merged else {},
+        probes=probe.take(merged.adapter) if merged and not merged.adapter.is_dora else {},
     )
-    lock.save(folder.lock, written)
-    return written
+    if write_file and merged is not None:
+        _refuse_merge(composition)
+        files = _write(folder.weights, composition, merged, pins)
+        outputs = {path.name: lock.output(path) for path in files}
+        pins = pins.model_copy(update={"outputs": outputs})
+        workspace.store.track(folder.weights, remote=workspace.settings.remotes.get("team"))
+    recipe.save(folder.manifest, wanted)
+    lock.save(folder.lock, pins)
+    return pins
 
 
-def _refuse_other(workspace: Workspace, asset: AssetId, composition: Composition) -> None:
+def fingerprint(composition: Composition, wanted: RecipeManifest) -> str:
+    """Digest of everything that decides the result; a plain sum's is that of its members alone."""
+    members = [_identity(_pin(part)) for part in composition.components]
+    shape = _shape(wanted)
+    return digest.of_json([*members, shape] if shape else members, "recipe-sha256-v1")
+
+
+def _shape(wanted: RecipeManifest) -> dict[str, object]:
+    document = wanted.model_dump(mode="json", exclude_defaults=True)
+    return {key: document[key] for key in SHAPING if document.get(key)}
+
+
+def _refuse_other(workspace: Workspace, wanted: RecipeManifest) -> None:
+    asset = wanted.id
     twins = [found for found in workspace.assets() if found.name == asset.name and found != asset]
     if twins:
         raise LoraregError(
@@ -64,11 +90,12 @@ def _refuse_other(workspace: Workspace, asset: AssetId, composition: Composition
     path = workspace.folder(asset).manifest
     if not path.is_file():
         return
-    before = recipe.load(path, asset).parts
-    if before != _parts(composition):
+    before = recipe.load(path, asset)
+    if (before.parts, _shape(before)) != (wanted.parts, _shape(wanted)):
         raise LoraregError(
             f"{asset} exists and has other parts",
-            why="it is " + "+".join(str(part.part) for part in before),
+            why=f"it is {before.expression}"
+            + "".join(f", {key} {value}" for key, value in _shape(before).items()),
             fix="choose another name: --as NAME, or replace it: --overwrite",
         )
 
@@ -79,20 +106,8 @@ def _refuse_merge(composition: Composition) -> None:
         raise LoraregError(
             f"{closed[0].asset} may not go into merged weights",
             why="its manifest says scope.merge: false",
-            fix="leave --output exact out: the recipe alone is allowed",
+            fix="keep the recipe alone, which is allowed: --output recipe",
         )
-
-
-def _parts(composition: Composition) -> tuple[recipe.RecipePart, ...]:
-    return tuple(
-        recipe.RecipePart(
-            ref=part.wanted,
-            weight=part.strength.weight,
-            blocks=dict(part.strength.blocks),
-            windows=part.windows,
-        )
-        for part in composition.components
-    )
 
 
 def _identity(member: Member) -> list[object]:
@@ -117,16 +132,11 @@ def _pin(part: Component) -> Member:
     )
 
 
-def _write(
-    folder: Path, composition: Composition, built: LoraAdapter, asset: str, fingerprint: str
-) -> list[Path]:
-    notes = {
-        "lorareg.asset": asset,
-        "lorareg.fingerprint": fingerprint,
-        "lorareg.merged_from": composition.expression,
-    }
+def _write(folder: Path, composition: Composition, merged: Merged, pins: RecipeLock) -> list[Path]:
+    notes = provenance.notes(pins, composition.expression)
     if composition.task == "text-to-image":
-        diffusers.write(folder / diffusers.FILE, built, notes)
+        diffusers.write(folder / diffusers.FILE, merged.adapter, notes)
         return [folder / diffusers.FILE]
-    peft.write(folder, built, public_name(composition.components[0].manifest.base), notes)
+    base = public_name(composition.components[0].manifest.base)
+    peft.write(folder, merged.adapter, base, notes)
     return [folder / peft.WEIGHTS, folder / peft.CONFIG]

@@ -86,7 +86,10 @@ def folder(registry: Path, name: str = "both") -> Path:
 def test_a_recipe_is_read_as_it_was_saved(registry: Path, name: str) -> None:
     path = folder(registry, name)
 
-    recipe.save(path, name, [INK, RecipePart(ref="character/zhangsan@v1.0.0", weight=-1e-05)])
+    recipe.save(
+        path,
+        RecipeManifest.of(name, (INK, RecipePart(ref="character/zhangsan@v1.0.0", weight=-1e-05))),
+    )
     found = recipe.load(path, AssetId("recipe", name))
 
     assert str(found.expression) == "style/ink:0.7+character/zhangsan@v1.0.0:-1e-05"
@@ -95,10 +98,12 @@ def test_a_recipe_is_read_as_it_was_saved(registry: Path, name: str) -> None:
 
 def test_saving_again_keeps_what_people_wrote(registry: Path) -> None:
     path = folder(registry)
-    recipe.save(path, "both", [INK])
+    recipe.save(path, RecipeManifest.of("both", (INK,)))
     path.write_text(path.read_text() + "owners: [alice]  # asks first\n")
 
-    recipe.save(path, "both", [RecipePart(ref="style/ink", weight=0.5), ZHANGSAN])
+    recipe.save(
+        path, RecipeManifest.of("both", (RecipePart(ref="style/ink", weight=0.5), ZHANGSAN))
+    )
 
     assert "owners: [alice]  # asks first" in path.read_text()
     assert str(recipe.load(path, AssetId("recipe", "both")).expression) == (
@@ -111,7 +116,7 @@ def test_a_recipe_that_would_not_load_is_not_written(registry: Path, name: str) 
     path = folder(registry)
 
     with pytest.raises(InvalidFileError, match="name"):
-        recipe.save(path, name, [INK])
+        recipe.save(path, RecipeManifest.of(name, (INK,)))
 
     assert not path.exists()
 
@@ -144,7 +149,7 @@ def test_a_wrong_recipe_is_refused(changes: dict[str, Any], said: str) -> None:
 
 def test_a_recipe_in_another_folder_is_refused(registry: Path) -> None:
     path = folder(registry)
-    recipe.save(path, "both", [INK])
+    recipe.save(path, RecipeManifest.of("both", (INK,)))
 
     with pytest.raises(InvalidFileError, match="says it is recipe/both"):
         recipe.load(path, AssetId("recipe", "other"))
@@ -153,6 +158,6 @@ def test_a_recipe_in_another_folder_is_refused(registry: Path) -> None:
 def test_a_saved_recipe_is_plain_yaml(registry: Path) -> None:
     path = folder(registry)
 
-    recipe.save(path, "both", [INK])
+    recipe.save(path, RecipeManifest.of("both", (INK,)))
 
     assert yamlfile.load(path)["parts"] == [{"ref": "style/ink", "weight": 0.7}]
