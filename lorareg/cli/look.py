@@ -9,6 +9,7 @@ import typer
 from lorareg.cli.options import OptionalRef, RefArgument
 from lorareg.cli.root import out
 from lorareg.cli.show import Json, as_json, table
+from lorareg.cli.show import findings as show_findings
 from lorareg.registry.ids import RECIPE, AssetId
 from lorareg.registry.workspace import Workspace
 
@@ -93,10 +94,7 @@ def verify(
         as_json({str(asset): [vars(f) for f in found] for asset, found in findings.items()})
     else:
         for asset, found in findings.items():
-            for finding in found:
-                mark = "[green]ok  [/]" if finding.ok else "[red]FAIL[/]"
-                out.print(f"{mark} {asset} {finding.what}", end="  ")
-                out.print(finding.detail, markup=False)
+            show_findings(str(asset), found)
     if not all(finding.ok for found in findings.values() for finding in found):
         raise typer.Exit(1)
 

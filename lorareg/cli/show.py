@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from lorareg.cli.root import err, out
+from lorareg.registry.finding import Finding
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
@@ -29,6 +30,14 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         sheet.add_row(*row)
     out.print(sheet)
+
+
+def findings(of: str, found: Iterable[Finding]) -> None:
+    """Print what was checked, a line each."""
+    for finding in found:
+        mark = "[green]ok  [/]" if finding.ok else "[red]FAIL[/]"
+        out.print(f"{mark} {of} {finding.what}", end="  ")
+        out.print(finding.detail, markup=False)
 
 
 def note(text: str) -> None:

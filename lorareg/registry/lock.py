@@ -16,6 +16,7 @@ from lorareg.errors import IntegrityError, InvalidFileError
 from lorareg.registry import digest, jsontext
 from lorareg.registry.files import read_utf8, write_atomically
 from lorareg.registry.schema import Later, Strict, check
+from lorareg.registry.strength import Strength
 from lorareg.registry.tensors import tensor_digest
 
 SCHEMA: Literal["lorareg/lock/1"] = "lorareg/lock/1"
@@ -184,6 +185,11 @@ class Member(Strict):
     file: FileName
     sha256: Digest
     tensors: Digest
+
+    @property
+    def strength(self) -> Strength:
+        """Its weights."""
+        return Strength(self.weight, self.blocks)
 
 
 class Lock(Strict):

@@ -10,7 +10,7 @@ from lorareg.registry import dataset, digest, lock, pointer
 from lorareg.registry.digest import DigestCache
 from lorareg.registry.finding import Finding
 from lorareg.registry.ids import AssetId
-from lorareg.registry.lock import Lock, RecipeLock
+from lorareg.registry.lock import Lock, Member, RecipeLock
 from lorareg.registry.manifest import Manifest
 from lorareg.registry.pointer import pointer_path
 from lorareg.registry.tensors import tensor_digest
@@ -120,13 +120,29 @@ def _dates(manifest: Manifest) -> Iterator[tuple[str, datetime.date]]:
 
 def _members(workspace: Workspace, found: RecipeLock) -> Iterator[Finding]:
     for member in found.members:
-        path = workspace.folder(AssetId.parse(member.ref)).weights / member.file
-        if not path.is_file():
+        ref, _, version = member.ref.partition("@")
+        path = workspace.folder(AssetId.parse(ref)).weights / member.file
+        if version:
+            yield _released(workspace, member)
+        elif not path.is_file():
             yield Finding(False, member.ref, "its weights are not here: lorareg pull fetches them")
         elif tensor_digest(path) == member.tensors:
             yield Finding(True, member.ref, member.tensors)
         else:
             yield Finding(False, member.ref, f"is no longer {member.tensors}")
+
+
+def _released(workspace: Workspace, member: Member) -> Finding:
+    """A release that is not checked out: its lock, in the history, promises the same tensors."""
+    path = workspace.folder(AssetId.parse(member.ref.partition("@")[0])).lock
+    try:
+        text = workspace.history.read(path, member.ref).decode("utf-8", "replace")
+        promised = lock.parse(text, path).outputs.get(member.file)
+    except LoraregError as error:
+        return Finding(False, member.ref, error.sentence)
+    if promised and promised.tensors == member.tensors:
+        return Finding(True, member.ref, member.tensors)
+    return Finding(False, member.ref, f"is no longer {member.tensors}")
 
 
 def load_any(workspace: Workspace, asset: AssetId) -> Lock | RecipeLock | None:

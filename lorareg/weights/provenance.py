@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from lorareg.errors import InvalidFileError, NotFoundError
-from lorareg.registry import jsontext
+from lorareg.registry import jsontext, lock
 from lorareg.registry.header import read_header
+from lorareg.registry.ids import AssetId
 from lorareg.registry.lock import Member, RecipeLock
 from lorareg.registry.schema import Strict, check
+from lorareg.registry.workspace import Workspace
 
 RECIPE_KEY = "lorareg.recipe"
 
@@ -72,3 +74,15 @@ def read(file: Path) -> Provenance:
             f"{file.name}: {RECIPE_KEY} is not JSON", why=str(error), fix="export it again"
         ) from error
     return check(Provenance, document, f"{file.name}: {RECIPE_KEY}", fix="export it again")
+
+
+def standing(workspace: Workspace, told: Provenance) -> str:
+    """What this registry knows of the recipe that a file names."""
+    asset = AssetId.parse(told.asset)
+    path = workspace.folder(asset).lock
+    known = lock.load(path) if path.is_file() else None
+    if known is None:
+        return f"this registry has no {asset}"
+    if known.fingerprint == told.fingerprint:
+        return f"{asset} here says the same; prove it: lorareg compose verify {asset} FILE"
+    return f"{asset} here is another composition now ({known.fingerprint})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from lorareg.errors import IntegrityError, LoraregError
@@ -17,6 +18,15 @@ from lorareg.weights.members import Component, Composition
 
 SHAPING = ("method", "compression", "schedule")
 """Keys of a manifest that decide, beside the parts, what comes out."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One member, or key of the method, that is no longer as it was locked."""
+
+    member: str
+    before: str
+    after: str
 
 
 def save(
@@ -71,6 +81,36 @@ def fingerprint(composition: Composition, wanted: RecipeManifest) -> str:
     members = [_identity(_pin(part)) for part in composition.components]
     shape = _shape(wanted)
     return digest.of_json([*members, shape] if shape else members, "recipe-sha256-v1")
+
+
+def changes(before: RecipeLock, composition: Composition, wanted: RecipeManifest) -> list[Change]:
+    """What differs between a lock and its manifest as it resolves now."""
+    now = {_name(member): member for member in map(_pin, composition.components)}
+    then = {_name(member): member for member in before.members}
+    found = [
+        Change(name, _shown(then.get(name)), _shown(now.get(name)))
+        for name in dict.fromkeys([*then, *now])
+        if _identity_of(then.get(name)) != _identity_of(now.get(name))
+    ]
+    shape = _shape(wanted)
+    for key in SHAPING:
+        if shape.get(key) != before.method.get(key):
+            found.append(Change(key, str(before.method.get(key, "-")), str(shape.get(key, "-"))))
+    return found
+
+
+def _name(member: Member) -> str:
+    return member.ref.partition("@")[0]
+
+
+def _identity_of(member: Member | None) -> list[object]:
+    return [member.ref, *_identity(member)] if member else []
+
+
+def _shown(member: Member | None) -> str:
+    if member is None:
+        return "-"
+    return f"{member.ref}:{member.strength} {member.tensors[:26]}"
 
 
 def _shape(wanted: RecipeManifest) -> dict[str, object]:
