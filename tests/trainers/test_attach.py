@@ -1,8 +1,8 @@
-"""A composition on a pipeline: what it adds, when it is on, and that it comes off without a trace."""
+"""A composition on a denoiser: what it adds at which step, and that it comes off again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,13 @@ from lorareg.registry.strength import Strength
 from lorareg.registry.versions import State
 from lorareg.trainers.adapters import inject
 from lorareg.trainers.schedule import Scheduled, factors
-from lorareg.weights import compose
+from lorareg.weights import compose, members
 from lorareg.weights.adapter import LoraAdapter, LoraLayer
 from lorareg.weights.formats import diffusers
 from lorareg.weights.members import Component, Composition
 
 Make = Callable[..., Composition]
+PLAIN = Schedule()
 WINDOWS = ((0.0, 0.5, 1.0), (0.5, 0.75, 0.5))
 
 
@@ -43,9 +44,7 @@ class Denoiser(torch.nn.Module):
 def composition(tmp_path: Path) -> Make:
     """Members "ink" and "face", each of which adds a multiple of one matrix."""
 
-    def make(
-        windows: Mapping[str, Any] | None = None, schedule: Schedule = Schedule()
-    ) -> Composition:
+    def make(windows: Mapping[str, Any] | None = None, schedule: Schedule = PLAIN) -> Composition:
         parts = []
         for seed, name in enumerate(("ink", "face")):
             random = np.random.default_rng(seed)
@@ -68,15 +67,13 @@ def composition(tmp_path: Path) -> Make:
 def deltas(composition: Composition) -> list[torch.Tensor]:
     """What each member adds to the layer, at its weight."""
     return [
-        torch.from_numpy(
-            part.strength.weight * diffusers.read(part.file).layers["unet.to_q"].delta()
-        )
+        part.strength.weight * torch.from_numpy(members.read(part).layers["unet.to_q"].delta())
         for part in composition.components
     ]
 
 
 @pytest.fixture
-def steps() -> Iterator[Callable[[Composition], list[torch.Tensor]]]:
+def steps() -> Callable[[Composition], list[torch.Tensor]]:
     """The layer as it is at each of eight steps, less the base."""
 
     def run(composition: Composition) -> list[torch.Tensor]:
@@ -87,7 +84,7 @@ def steps() -> Iterator[Callable[[Composition], list[torch.Tensor]]]:
         inject.remove(adapters)
         return seen
 
-    yield run
+    return run
 
 
 def test_a_window_turns_a_member_on_and_off_and_weakens_it(composition: Make, steps: Any) -> None:
