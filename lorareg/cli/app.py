@@ -10,7 +10,20 @@ from typing import Annotated
 import typer
 
 from lorareg import __version__
-from lorareg.cli import compose, data, demo, doctor, look, registry, reproduce, share, train
+from lorareg.cli import (
+    compose,
+    composing,
+    data,
+    demo,
+    doctor,
+    export,
+    import_,
+    look,
+    registry,
+    reproduce,
+    share,
+    train,
+)
 from lorareg.cli.root import Root, out
 
 app = typer.Typer(
@@ -50,7 +63,9 @@ app.command()(look.verify)
 app.command()(share.push)
 app.command()(share.pull)
 app.command()(reproduce.reproduce)
-app.command()(compose.compose)
+app.command()(export.export)
+app.command("import")(import_.import_)
+app.add_typer(composing.composing, name="compose")
 app.command()(compose.generate)
 app.command()(demo.demo)
 app.command()(doctor.doctor)

@@ -39,7 +39,9 @@ def show(ref: RefArgument, json: Json = False) -> None:
 
     workspace = Workspace.find()
     asset = workspace.find_asset(ref)
-    manifest = workspace.load_asset(asset).model_dump(mode="json", by_alias=True)
+    wanted = workspace.load_asset(asset)
+    untold = {"dataset_", "train"} if getattr(wanted, "origin", None) else set[str]()
+    manifest = wanted.model_dump(mode="json", by_alias=True, exclude=untold)
     lock = load_any(workspace, asset)
     facts = lock.model_dump(mode="json", by_alias=True) if lock else None
     line = [parent.ref for parent in ancestors(workspace, lock)] if lock else []

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from lorareg.cli.compose_check import checked
 from lorareg.cli.options import RefArgument
 from lorareg.cli.root import err, out
 from lorareg.cli.show import Json, as_json, findings, note, table
@@ -62,6 +63,7 @@ def upgrade(
     before = proof.locked(workspace, asset)
     wanted = recipe.load(workspace.folder(asset).manifest, asset)
     composition = members.resolve(workspace, wanted.expression)
+    checked(workspace, composition, merged=bool(before.outputs))
     changes = recipes.changes(before, composition, wanted)
     if changes and not dry_run:
         merged = compose.merge(composition, wanted)

@@ -80,6 +80,11 @@ class Composition:
         return self.components[0].lock.inputs.base
 
     @property
+    def is_scheduled(self) -> bool:
+        """Whether something changes from step to step of the denoising."""
+        return self.schedule.mode != "sum" or any(part.windows for part in self.components)
+
+    @property
     def expression(self) -> str:
         """The composition with every weight written out."""
         return "+".join(f"{part.state.ref}:{part.strength}" for part in self.components)
@@ -99,12 +104,12 @@ class _Wanted:
 
 
 def resolve(workspace: Workspace, expression: Expression) -> Composition:
-    """Find the members, flatten recipes, verify the weights and check that they fit.
+    """Find the members, flatten recipes and verify the weights; ``checks.run`` says if they fit.
 
     Raises:
         NotFoundError: a member is unknown, untrained or not pulled.
         IntegrityError: weights that are not the lock's.
-        LoraregError: members of different bases or tasks; a recipe that contains itself; a DoRA
+        LoraregError: members of different tasks; a recipe that contains itself; a DoRA
             that is not alone at weight 1.
     """
     alone = _recipe_alone(workspace, expression)
@@ -112,7 +117,7 @@ def resolve(workspace: Workspace, expression: Expression) -> Composition:
         expression = alone.expression
     wanted = _merge(_flatten(workspace, expression, 1.0, ()))
     components = tuple(_component(workspace, each) for each in wanted)
-    _check_bases(components)
+    _check_tasks(components)
     _refuse_dora(components)
     warnings = tuple(_warnings(components))
     if alone:
@@ -217,7 +222,7 @@ def _component(workspace: Workspace, wanted: _Wanted) -> Component:
     return Component(state, wanted.strength, file, wanted.windows)
 
 
-def _check_bases(components: Sequence[Component]) -> None:
+def _check_tasks(components: Sequence[Component]) -> None:
     first = components[0]
     for other in components[1:]:
         if other.manifest.task != first.manifest.task:
@@ -225,13 +230,6 @@ def _check_bases(components: Sequence[Component]) -> None:
                 f"{first.asset} and {other.asset} do different things",
                 why=f"{first.manifest.task} and {other.manifest.task}",
                 fix="compose adapters of one task",
-            )
-        if other.lock.inputs.base.digest != first.lock.inputs.base.digest:
-            raise LoraregError(
-                f"{first.asset} and {other.asset} belong to different bases",
-                why=f"{first.lock.inputs.base.model} and {other.lock.inputs.base.model}: "
-                "a delta means nothing on another model",
-                fix="train one of them again on the other's base",
             )
 
 
@@ -249,14 +247,6 @@ def _refuse_dora(components: Sequence[Component]) -> None:
 
 def _warnings(components: Sequence[Component]) -> list[str]:
     found = []
-    triggers: dict[str, AssetId] = {}
-    for part in components:
-        trigger = part.manifest.trigger
-        if trigger is None:
-            continue
-        other = triggers.setdefault(trigger.casefold(), part.asset)
-        if other != part.asset:
-            found.append(f"{other} and {part.asset} share the trigger {trigger!r}")
     for part in components:
         span = part.manifest.weight.range
         outside = [

@@ -60,7 +60,11 @@ def of_pictures(
 
 
 def of_dialogues(
-    tokens: Sequence[int], answers: Sequence[int], duplicates_removed: int | None = None
+    tokens: Sequence[int],
+    answers: Sequence[int],
+    duplicates_removed: int | None = None,
+    *,
+    spoken: Mapping[str, Mapping[str, int]] | None = None,
 ) -> dict[str, Any]:
     """Numbers on a dialogue dataset.
 
@@ -68,6 +72,8 @@ def of_dialogues(
         tokens: length of every dialogue in tokens of the base's tokenizer; empty if not counted.
         answers: how often the assistant speaks in each dialogue.
         duplicates_removed: as for pictures.
+        spoken: how many dialogues begin with each system prompt ("system_prompts") and are answered
+            in each script ("scripts"): whether adapters suit each other is told by these.
     """
     found: dict[str, Any] = {
         "dialogues": len(answers),
@@ -77,6 +83,9 @@ def of_dialogues(
         found["tokens"] = {
             "total": sum(tokens), **_spread(tokens), "histogram": _histogram(tokens, TOKENS)
         }  # fmt: skip
+    for name, counts in (spoken or {}).items():
+        ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        found |= {name: [list(pair) for pair in ranked[:TOP_TERMS]]} if ranked else {}
     if duplicates_removed is not None:
         found["duplicates_removed"] = duplicates_removed
     return found

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 from lorareg.errors import LoraregError
 from lorareg.registry.dataset import Listing
 from lorareg.trainers.data.check import lengths, rows, statistics
@@ -10,7 +13,9 @@ from lorareg.trainers.data.check.lengths import Encode, Limit
 from lorareg.trainers.data.check.place import Place, Stage
 from lorareg.trainers.data.check.report import Report
 from lorareg.trainers.data.check.wishes import Wishes
+from lorareg.trainers.data.dialogues import DialogueRecord
 
+PROMPT = 200  # letters of a system prompt that statistics keep
 NO_BASE = (
     "tokens, truncation and control tokens of a base are not checked: "
     "name one with --base, or an adapter"
@@ -34,8 +39,22 @@ def check(place: Place, listing: Listing, wishes: Wishes, stage: Stage) -> Repor
         records=len(found.records),
         findings=[*found.findings, *notes],
         statistics=statistics.of_dialogues(
-            list(found.tokens.values()), list(found.answers.values())
+            list(found.tokens.values()),
+            list(found.answers.values()),
+            spoken={
+                "system_prompts": _system_prompts(found.records),
+                "scripts": found.scripts,
+            },
         ),
+    )
+
+
+def _system_prompts(records: Sequence[DialogueRecord]) -> dict[str, int]:
+    """System prompt, its beginning if it is long -> dialogues that begin with it."""
+    return Counter(
+        record.messages[0].content.strip()[:PROMPT]
+        for record in records
+        if record.messages and record.messages[0].role == "system"
     )
 
 

@@ -1,0 +1,1 @@
+"""What is checked before adapters are composed: hard reasons to refuse, soft ones to warn."""
