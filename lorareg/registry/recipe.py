@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -89,6 +90,21 @@ class Compression(Strict):
     energy: Annotated[float | None, Field(gt=0, le=1)] = None
     max_size: Annotated[int | None, Field(ge=1)] = None
     truncate: Literal["optimal", "fair"] = "optimal"
+
+
+def size_of(text: str) -> int:
+    """Bytes of a size as people write it.
+
+    Raises:
+        LoraregError: it is none.
+
+    >>> size_of("30M"), size_of("512K"), size_of("1.5G")
+    (30000000, 512000, 1500000000)
+    """
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d+)?) ?([KMG]?)B?", text, re.IGNORECASE)
+    if not found:
+        raise LoraregError(f"{text!r} is no size", fix="write it as 30M, 512K or 1.5G")
+    return int(float(found[1]) * 1000 ** " KMG".index(found[2].upper() or " "))
 
 
 class Schedule(Strict):

@@ -40,16 +40,39 @@ def weighted_sum(parts: Sequence[tuple[LoraAdapter, float]]) -> LoraAdapter:
         LoraregError: the parts adapt nothing, or modules of different shapes; one is a DoRA.
     """
     refuse_dora(any(adapter.is_dora for adapter, _ in parts))
-    modules = sorted({name for adapter, _ in parts for name in adapter.layers})
-    if not modules:
-        raise LoraregError("there is nothing to add up", why="no part adapts any module")
-    stacked = {name: _stack(name, parts) for name in modules}
-    rank = max(down.shape[0] for down, _ in stacked.values())
-    layers = {
-        name: LoraLayer(_pad(down, rank, axis=0), _pad(up, rank, axis=1), float(rank))
-        for name, (down, up) in stacked.items()
+    strengths = {
+        name: [(x.layers[name], w * x.layers[name].scale) for x, w in parts if name in x.layers]
+        for name in modules([adapter for adapter, _ in parts])
     }
+    rank = max(sum(layer.rank for layer, _ in found) for found in strengths.values())
+    layers = {}
+    for name, found in strengths.items():
+        check_shapes(name, [layer for layer, _ in found])
+        down, up = _stack(found, rank)
+        layers[name] = LoraLayer(down, up, float(rank))
     return LoraAdapter(layers)
+
+
+def modules(parts: Sequence[LoraAdapter]) -> list[str]:
+    """Every module that some part adapts, sorted.
+
+    Raises:
+        LoraregError: there is none.
+    """
+    found = sorted({name for adapter in parts for name in adapter.layers})
+    if not found:
+        raise LoraregError("there is nothing to add up", why="no part adapts any module")
+    return found
+
+
+def check_shapes(name: str, layers: Sequence[LoraLayer]) -> None:
+    """Raise LoraregError unless the layers are of one module."""
+    if len({(layer.down.shape[1:], layer.up.shape[0]) for layer in layers}) != 1:
+        raise LoraregError(
+            f"the parts give module {name} different shapes",
+            why="they were trained on different base models",
+            fix="compose adapters of one base: lorareg show REF names it",
+        )
 
 
 def inner(one: LoraLayer, other: LoraLayer) -> float:
@@ -105,30 +128,18 @@ def _magnitude_gap(one: LoraAdapter, other: LoraAdapter) -> float:
     return float(np.linalg.norm(gaps))
 
 
-def _stack(name: str, parts: Sequence[tuple[LoraAdapter, float]]) -> tuple[Array, Array]:
-    downs, ups = [], []
-    for adapter, weight in parts:
-        layer = adapter.layers.get(name)
-        if layer is None:
-            continue
-        strength = weight * layer.scale
-        root = np.float32(np.sqrt(abs(strength)))
-        downs.append(layer.down * np.float32(np.copysign(root, strength)))
-        ups.append(layer.up * root)
-    shapes = {(down.shape[1:], up.shape[0]) for down, up in zip(downs, ups, strict=True)}
-    if len(shapes) != 1:
-        raise LoraregError(
-            f"the parts give module {name} different shapes",
-            why="they were trained on different base models",
-            fix="compose adapters of one base: lorareg show REF names it",
-        )
-    return np.concatenate(downs, axis=0), np.concatenate(ups, axis=1)
-
-
-def _pad(factor: Array, rank: int, axis: int) -> Array:
-    missing = rank - factor.shape[axis]
-    if not missing:
-        return factor
-    widths = [(0, 0)] * factor.ndim
-    widths[axis] = (0, missing)
-    return np.pad(factor, widths)
+def _stack(found: Sequence[tuple[LoraLayer, float]], rank: int) -> tuple[Array, Array]:
+    """Both factors of a module, written once into arrays of the final size."""
+    first = found[0][0]
+    down = np.empty((rank, *first.down.shape[1:]), np.float32)
+    up = np.empty((first.up.shape[0], rank, *first.up.shape[2:]), np.float32)
+    end = 0
+    for layer, strength in found:
+        start, end = end, end + layer.rank
+        root = np.sqrt(abs(strength))
+        signed = np.float32(np.copysign(root, strength))
+        np.multiply(layer.down, signed, out=down[start:end])
+        np.multiply(layer.up, np.float32(root), out=up[:, start:end])
+    down[end:] = 0
+    up[:, end:] = 0
+    return down, up

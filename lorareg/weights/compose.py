@@ -1,14 +1,17 @@
-"""The sum of a composition's members, and how strong each is in it."""
+"""What a composition's members come to together, and how strong each is in it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lorareg.registry.recipe import RecipeManifest
-from lorareg.weights import algebra
+from lorareg.errors import LoraregError
+from lorareg.registry.recipe import Compression, Guards, Method, RecipeManifest
+from lorareg.weights import algebra, lowrank
 from lorareg.weights.adapter import LoraAdapter
+from lorareg.weights.lowrank import Budget
 from lorareg.weights.members import Composition, read
+from lorareg.weights.merging import methods
 
 
 @dataclass(frozen=True)
@@ -16,13 +19,15 @@ class Merged:
     """What a composition comes to as one adapter.
 
     Attributes:
-        error: relative to the exact sum, or to what the method makes; 0 where nothing was left out.
-        retention: member -> share of its energy that is kept.
+        error: of the compression, relative to what the method makes; 0 without one.
+        retention: member -> share of its energy that is kept; None where a method changed them.
+        worst: module that lost most, and how much of its own delta; None if nothing was lost.
     """
 
     adapter: LoraAdapter
-    error: float
-    retention: Mapping[str, float]
+    error: float = 0.0
+    retention: Mapping[str, float] | None = None
+    worst: tuple[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -40,9 +45,14 @@ class Measure:
 
 
 def build(composition: Composition) -> LoraAdapter:
-    """The exact weighted sum, of rank sum r_i (``algebra.weighted_sum``); a DoRA is itself."""
+    """All members put together by the composition's method; a DoRA alone is itself.
+
+    Of a plain sum it is exact, of rank sum r_i (``algebra.weighted_sum``).
+    """
     parts = _strengthened(composition)
-    return parts[0][0] if _is_dora_alone(parts) else algebra.weighted_sum(parts)
+    if _is_dora_alone(parts):
+        return parts[0]
+    return methods.merge(parts, _names(composition), composition.method)
 
 
 def merge(composition: Composition, wanted: RecipeManifest) -> Merged | None:
@@ -53,15 +63,43 @@ def merge(composition: Composition, wanted: RecipeManifest) -> Merged | None:
     """
     if not wanted.is_static:
         return None
-    parts = _strengthened(composition)
-    adapter = parts[0][0] if _is_dora_alone(parts) else algebra.weighted_sum(parts)
-    return Merged(adapter, 0.0, {part.state.ref: 1.0 for part in composition.components})
+    parts, compression = _strengthened(composition), wanted.compression
+    if compression and wanted.method == Method():
+        found = lowrank.compress(parts, _budget(compression))
+        kept = dict(zip(_names(composition), found.retention, strict=True))
+        return Merged(found.adapter, found.error, kept, found.worst)
+    whole = build(composition)
+    if compression is None:
+        return Merged(whole)
+    found = lowrank.compress([whole], _budget(compression))
+    return Merged(found.adapter, found.error, None, found.worst)
+
+
+def guard(guards: Guards, merged: Merged, amplification: float) -> None:
+    """Hold a merge against the figures that its recipe demands.
+
+    Raises:
+        LoraregError: one is missed; it names the figure.
+    """
+    least = min((merged.retention or {}).items(), key=lambda item: item[1], default=None)
+    if least and guards.min_retention and least[1] < guards.min_retention:
+        raise LoraregError(
+            f"only {least[1]:.1%} of {least[0]} would be left",
+            why=f"guards.min_retention is {guards.min_retention:g}",
+            fix="give it more room: a higher --rank, or --truncate fair",
+        )
+    if guards.max_amplification and amplification > guards.max_amplification:
+        raise LoraregError(
+            f"the members amplify each other {amplification:.2f} times",
+            why=f"guards.max_amplification is {guards.max_amplification:g}",
+            fix="lower a weight; lorareg compose check names the modules",
+        )
 
 
 def measure(composition: Composition) -> list[Measure]:
     """Share and direction of each member, from the factors alone."""
-    parts = _strengthened(composition)
-    if _is_dora_alone(parts):
+    parts = [(part, 1.0) for part in _strengthened(composition)]
+    if _is_dora_alone([part for part, _ in parts]):
         return [Measure(str(composition.components[0].asset), 1.0, 0.0)]
     size = algebra.norm(algebra.weighted_sum(parts)) or 1.0
     found = []
@@ -75,10 +113,18 @@ def measure(composition: Composition) -> list[Measure]:
     return found
 
 
-def _strengthened(composition: Composition) -> list[tuple[LoraAdapter, float]]:
-    """Every member at its strength, to be added up as it is."""
-    return [(algebra.at(read(part), part.strength), 1.0) for part in composition.components]
+def _strengthened(composition: Composition) -> list[LoraAdapter]:
+    """Every member at its strength, to be put together as it is."""
+    return [algebra.at(read(part), part.strength) for part in composition.components]
 
 
-def _is_dora_alone(parts: Sequence[tuple[LoraAdapter, float]]) -> bool:
-    return len(parts) == 1 and parts[0][1] == 1 and parts[0][0].is_dora
+def _names(composition: Composition) -> list[str]:
+    return [str(part.asset) for part in composition.components]
+
+
+def _budget(wanted: Compression) -> Budget:
+    return Budget(wanted.rank, wanted.energy, wanted.max_size, wanted.truncate)
+
+
+def _is_dora_alone(parts: Sequence[LoraAdapter]) -> bool:
+    return len(parts) == 1 and parts[0].is_dora

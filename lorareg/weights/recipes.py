@@ -62,7 +62,7 @@ def save(
         method=_shape(wanted),
         fingerprint=fingerprint(composition, wanted),
         error=merged.error if merged else 0.0,
-        retention=dict(merged.retention) if merged else {},
+        retention=dict(merged.retention or {}) if merged else {},
         probes=probe.take(merged.adapter) if merged and not merged.adapter.is_dora else {},
     )
     if write_file and merged is not None:

@@ -8,57 +8,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from lorareg.errors import LoraregError
 from lorareg.weights import algebra
-from lorareg.weights.adapter import Array, LoraAdapter, LoraLayer
+from lorareg.weights.adapter import LoraAdapter, LoraLayer
 from lorareg.weights.algebra import cosine, norm, relative_difference, weighted_sum
-
-MODULES: dict[str, tuple[int, tuple[int, ...]]] = {
-    "down.to_q": (5, (7,)),
-    "mid.to_v": (4, (3,)),
-    "up.conv": (6, (2, 3, 3)),
-    "up.proj": (3, (4, 1, 1)),
-}
-
-
-@st.composite
-def adapters(draw: st.DrawFn, min_modules: int = 0) -> LoraAdapter:
-    """An adapter of some of the modules; ranks, alphas and values are random."""
-    names = draw(st.lists(st.sampled_from(sorted(MODULES)), unique=True, min_size=min_modules))
-    random = np.random.default_rng(draw(st.integers(0, 2**32)))
-    layers = {}
-    for name in names:
-        out, down = MODULES[name]
-        rank = draw(st.integers(1, 5))
-        up = (out, rank) if len(down) == 1 else (out, rank, 1, 1)
-        layers[name] = LoraLayer(
-            random.standard_normal((rank, *down)).astype(np.float32),
-            random.standard_normal(up).astype(np.float32),
-            draw(st.floats(0.125, 64)),
-        )
-    return LoraAdapter(layers)
-
-
-WEIGHTS = st.floats(-3, 3)
-PARTS = st.lists(st.tuples(adapters(), WEIGHTS), max_size=3).flatmap(
-    lambda parts: st.tuples(adapters(1), WEIGHTS).map(lambda first: [first, *parts])
-)
-
-
-def dense(parts: list[tuple[LoraAdapter, float]]) -> dict[str, Array]:
-    """The sum of the deltas in float64, module by module; zero where nobody adapts a module."""
-    sums = {n: np.zeros((out, int(np.prod(down)))) for n, (out, down) in MODULES.items()}
-    for adapter, weight in parts:
-        for name, layer in adapter.layers.items():
-            up, down = (f.reshape(len(f), -1).astype(np.float64) for f in (layer.up, layer.down))
-            sums[name] += weight * layer.alpha / layer.rank * (up @ down)
-    return sums
-
-
-def size(deltas: dict[str, Array]) -> float:
-    return float(np.sqrt(sum(np.sum(np.square(delta)) for delta in deltas.values())))
+from lorareg.weights.formats.pairs import PEFT_ENDINGS, raw_layers, read_layers
+from tests.weights.drawn import MODULES, PARTS, WEIGHTS, adapters, dense, gap, size
 
 
 @given(PARTS)
@@ -69,9 +25,31 @@ def test_the_sum_is_the_weighted_sum_of_the_deltas(
 
     found, expected = dense([(total, 1.0)]), dense(parts)
     scale = sum(size(dense([part])) for part in parts)
-    gap = size({name: found[name] - expected[name] for name in MODULES})
-    assert gap <= max(1e-6 * scale, 1e-30)  # float32 holds nothing smaller
+    assert gap(found, expected) <= max(1e-6 * scale, 1e-30)  # float32 holds nothing smaller
     assert total.layers.keys() == {name for adapter, _ in parts for name in adapter.layers}
+
+
+@given(PARTS)
+def test_a_rank_stabilised_part_counts_with_alpha_over_the_root_of_its_rank(
+    parts: list[tuple[LoraAdapter, float]],
+) -> None:
+    settings = {"use_rslora": True, "r": 1, "lora_alpha": 3.0}
+    stabilised, expected = [], []
+    for adapter, weight in parts:
+        ranks = {f"^{name}": layer.rank for name, layer in adapter.layers.items()}
+        raw = raw_layers(adapter.layers, "", PEFT_ENDINGS)
+        told = settings | {"rank_pattern": ranks}
+        read = read_layers("a file", raw, "", [PEFT_ENDINGS], told) if raw else {}
+        stabilised.append((LoraAdapter(read), weight))
+        expected.append(
+            (LoraAdapter({n: LoraLayer(x.down, x.up, 3.0 * x.rank**0.5)
+                          for n, x in adapter.layers.items()}), weight)
+        )  # fmt: skip
+
+    total = weighted_sum(stabilised)
+
+    scale = sum(size(dense([part])) for part in expected)
+    assert gap(dense([(total, 1.0)]), dense(expected)) <= max(1e-6 * scale, 1e-30)
 
 
 @given(PARTS)
@@ -96,7 +74,7 @@ def test_the_order_of_the_parts_does_not_change_the_delta(
     forth, back = (dense([(weighted_sum(p), 1.0)]) for p in (parts, parts[::-1]))
 
     scale = sum(size(dense([part])) for part in parts)
-    assert size({name: forth[name] - back[name] for name in MODULES}) <= 1e-6 * scale
+    assert gap(forth, back) <= 1e-6 * scale
 
 
 @given(adapters(1))
@@ -140,10 +118,10 @@ def test_norms_and_cosines_are_those_of_the_dense_deltas(
 def test_the_relative_difference_is_that_of_the_dense_deltas(
     one: LoraAdapter, other: LoraAdapter
 ) -> None:
-    gap = size(dense([(one, 1.0), (other, -1.0)]))
+    distance = size(dense([(one, 1.0), (other, -1.0)]))
 
     assert relative_difference(one, other) == pytest.approx(
-        gap / size(dense([(other, 1.0)])), rel=1e-5, abs=1e-6
+        distance / size(dense([(other, 1.0)])), rel=1e-5, abs=1e-6
     )
     assert relative_difference(one, one) < 1e-7
 
