@@ -11,12 +11,12 @@ import typer
 
 from lorareg import __version__
 from lorareg.cli import (
-    compose,
     composing,
     data,
     demo,
     doctor,
     export,
+    generate,
     import_,
     look,
     registry,
@@ -66,7 +66,7 @@ app.command()(reproduce.reproduce)
 app.command()(export.export)
 app.command("import")(import_.import_)
 app.add_typer(composing.composing, name="compose")
-app.command()(compose.generate)
+app.command()(generate.generate)
 app.command()(demo.demo)
 app.command()(doctor.doctor)
 

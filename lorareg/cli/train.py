@@ -11,6 +11,7 @@ from lorareg.cli import train_one, values
 from lorareg.cli.options import AdaptersArgument
 from lorareg.cli.show import Json, as_json
 from lorareg.errors import LoraregError
+from lorareg.registry import yamlfile
 from lorareg.registry.ids import RECIPE, AssetId
 from lorareg.registry.workspace import Workspace
 from lorareg.trainers.runs.orders import Order
@@ -124,6 +125,16 @@ def _refuse(wrong: object, what: str, fix: str) -> None:
         raise LoraregError(what, fix=fix)
 
 
+def _is_trained_here(workspace: Workspace, asset: AssetId) -> bool:
+    """Whether it is neither a recipe nor imported; a broken manifest is an error of its own."""
+    if asset.kind == RECIPE:
+        return False
+    try:
+        return "origin" not in yamlfile.load(workspace.folder(asset).manifest)
+    except LoraregError:
+        return True
+
+
 def _chosen(
     workspace: Workspace, refs: Sequence[str], every: bool, kind: str | None
 ) -> list[AssetId]:
@@ -139,7 +150,7 @@ def _chosen(
     if refs:
         return list(dict.fromkeys(workspace.find_asset(ref) for ref in refs))
     found = [asset for asset in workspace.assets() if kind in (None, asset.kind)]
-    adapters = [asset for asset in found if asset.kind != RECIPE]
+    adapters = [asset for asset in found if _is_trained_here(workspace, asset)]
     if not adapters:
         raise LoraregError(
             f"there is no adapter of kind {kind}" if kind else "there is no adapter yet",

@@ -12,7 +12,7 @@ from lorareg.registry import datacard
 from lorareg.registry.base import public_name
 from lorareg.registry.files import write_atomically
 from lorareg.registry.ids import RECIPE, AssetId
-from lorareg.registry.lock import Lock, load_index
+from lorareg.registry.lock import ImportedLock, Lock, TrainedLock, load_index
 from lorareg.registry.manifest import ImageManifest, TextManifest
 from lorareg.registry.workspace import AssetFolder, Workspace
 
@@ -42,7 +42,9 @@ def refresh(workspace: Workspace, asset: AssetId) -> None:
     manifest = workspace.load_manifest(asset)
     if manifest.visibility == "private":
         folder.sheet.unlink(missing_ok=True)
-    index = load_index(folder.dataset, known.inputs).statistics if folder.dataset.is_file() else {}
+    index = {}
+    if isinstance(known, TrainedLock) and folder.dataset.is_file():
+        index = load_index(folder.dataset, known.inputs).statistics
     write(folder, manifest, known, index)
 
 
@@ -59,8 +61,10 @@ def text(
         parts += [manifest.description.strip(), ""]
     if folder.preview.is_file():
         parts += ["![base and adapter, same prompts and seeds](preview.png)", ""]
-    parts += _facts(manifest, lock)
-    parts += _replies(lock)
+    if isinstance(lock, TrainedLock):
+        parts += [*_facts(manifest, lock), *_replies(lock)]
+    if isinstance(lock, ImportedLock):
+        parts += _imported(manifest, lock)
     parts += _dataset(folder, statistics)
     parts += _sources(manifest)
     return "\n".join(parts).rstrip() + "\n"
@@ -87,7 +91,7 @@ def _front_matter(manifest: ImageManifest | TextManifest) -> str:
     return f"---\n{stream.getvalue()}---\n"
 
 
-def _facts(manifest: ImageManifest | TextManifest, lock: Lock) -> list[str]:
+def _facts(manifest: ImageManifest | TextManifest, lock: TrainedLock) -> list[str]:
     result, inputs = lock.result, lock.inputs
     rows = [
         ("adapter", f"`{manifest.id}`"),
@@ -107,7 +111,24 @@ def _facts(manifest: ImageManifest | TextManifest, lock: Lock) -> list[str]:
     return [*table, "Make it again:", "", f"    lorareg reproduce {manifest.id}", ""]
 
 
-def _parent(lock: Lock) -> list[tuple[str, str]]:
+def _imported(manifest: ImageManifest | TextManifest, lock: ImportedLock) -> list[str]:
+    """Where it came from; nobody here knows how it was trained."""
+    origin, told = lock.inputs.origin, manifest.origin or lock.inputs.origin
+    by = [("made by", told.author), ("found at", told.url), ("its terms there", told.license)]
+    rows = [
+        ("adapter", f"`{manifest.id}`, imported: another program trained it"),
+        ("base", f"`{public_name(manifest.base)}`"),
+        ("trigger", f"`{manifest.trigger}`" if manifest.trigger else "none known"),
+        ("weight", f"{manifest.weight.default:g}"),
+        ("file", f"`{origin.file}` ({origin.form}), `{origin.sha256}`"),
+        *((name, text) for name, text in by if text),
+        ("fingerprint", f"`{lock.fingerprint}`"),
+    ]
+    rows += [(name, f"`{out.sha256}`") for name, out in sorted(lock.outputs.items())]
+    return ["| | |", "| --- | --- |", *(f"| {name} | {_cell(text)} |" for name, text in rows), ""]
+
+
+def _parent(lock: TrainedLock) -> list[tuple[str, str]]:
     parent = lock.inputs.parent
     if parent is None:
         return []
@@ -115,19 +136,19 @@ def _parent(lock: Lock) -> list[tuple[str, str]]:
     return [("parent", f"`{parent.ref}`{file if parent.file else ''}")]
 
 
-def _prior(lock: Lock) -> list[tuple[str, str]]:
+def _prior(lock: TrainedLock) -> list[tuple[str, str]]:
     prior = lock.inputs.prior
     return [("class pictures", f"{prior.records} of {prior.path}")] if prior else []
 
 
-def _loss(lock: Lock) -> str:
+def _loss(lock: TrainedLock) -> str:
     before, after = lock.result.base_validation_loss, lock.result.validation_loss
     if before is None or after is None:
         return "not measured"
     return f"{before:.4f} (base) → {after:.4f} ({100 * (after / before - 1):+.1f} %)"
 
 
-def _replies(lock: Lock) -> list[str]:
+def _replies(lock: TrainedLock) -> list[str]:
     if not lock.result.replies:
         return []
     rows = [
@@ -146,7 +167,7 @@ def _dataset(folder: AssetFolder, statistics: Mapping[str, Any]) -> list[str]:
 
 def _sources(manifest: ImageManifest | TextManifest) -> list[str]:
     lines = []
-    for source in manifest.dataset.sources:
+    for source in manifest.dataset_.sources if manifest.dataset_ else ():
         name = f"[{source.title}]({source.url})" if source.url else source.title
         author = f" by {source.author}" if source.author else ""
         changes = f"; {source.changes}" if source.changes else ""

@@ -33,6 +33,7 @@ class Row:
     visibility: str
     trained: bool
     problem: str | None = None
+    imported: bool = False
 
     def document(self) -> dict[str, Any]:
         """For JSON."""
@@ -47,7 +48,7 @@ class Row:
             self.base,
             self.trigger or "",
             f"{self.scale:g}" if self.scale is not None else "",
-            "yes" if self.trained else "no",
+            "imported" if self.imported else "yes" if self.trained else "no",
         )
 
 
@@ -131,6 +132,7 @@ def _row(workspace: Workspace, asset: AssetId, trained: bool) -> Row:
         base=str(_block(document, "base").get("model", "")),
         rank=rank if numbers else None,
         scale=alpha / rank if numbers else None,
+        imported="origin" in document,
         **common,
     )
 

@@ -4,11 +4,14 @@ EXPR := PART ('+' PART)*; PART := REF[':' weight]['{' key '=' value, ... '}']. A
 the delta and may be negative (``style/ink:-0.3``); without one the adapter's recommended weight
 counts. A key is a component or a block with a weight of its own, or ``steps`` with the parts of the
 denoising, from 0 to 1, in which the adapter is on, each with a factor on its weights where that is
-not 1: ``style/ink:0.7{te=0.5,up=0.4}``, ``style/ink{steps=0-0.3*0.5/0.3-0.8}``.
+not 1: ``style/ink:0.7{te=0.5,up=0.4}``, ``style/ink{steps=0-0.3*0.5/0.3-0.8}``. Where cells of a
+sheet are asked for, a weight may be a sweep (``expand``): ``style/ink:0.4..1/4``.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +25,9 @@ WEIGHT = re.compile(r"-?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE]-?[0-9]{1,3})?")
 STEPS = "steps"
 NUMBER = r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+"
 SPAN = re.compile(rf"({NUMBER})-({NUMBER})(?:\*(-?(?:{NUMBER})))?")
+MAX_CELLS = 64
+MAX_SWEPT = 2
+SWEPT = re.compile(r"([^:{]+):([^:{]*?)\.\.([^:{]*)/([^:{]*)({.*)?")
 Window = tuple[float, float, float]
 """From, to (progress of the denoising, 0 to 1), and the factor on the weights in between."""
 
@@ -72,6 +78,73 @@ class Expression:
 
     def __str__(self) -> str:
         return "+".join(str(part) for part in self.parts)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The weights that one part of an expression takes in turn."""
+
+    ref: str
+    weights: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Expressions that differ in the weights of at most two parts.
+
+    Attributes:
+        axes: the swept parts, in the order of the text.
+        cells: one expression for each combination; the last axis changes fastest.
+    """
+
+    axes: tuple[Axis, ...]
+    cells: tuple[Expression, ...]
+
+
+def expand(text: str) -> Sweep:
+    """Read an expression whose weights may be written FROM..TO/COUNT, both ends included.
+
+    >>> [str(cell) for cell in expand("style/ink:0.4..1/3+tone").cells]
+    ['style/ink:0.4+tone', 'style/ink:0.7+tone', 'style/ink:1.0+tone']
+
+    Raises:
+        LoraregError: what ``Expression.parse`` raises; an end that is no weight, a count below 2,
+            more than two swept parts, or more than 64 cells.
+    """
+    axes: list[Axis] = []
+    choices: list[list[str]] = []
+    for piece in map(str.strip, text.split("+")):
+        found = SWEPT.fullmatch(piece)
+        if found is None:
+            choices.append([piece])
+            continue
+        ref, rest = found[1].strip(), found[5] or ""
+        axes.append(Axis(ref, _steps(piece, found[2].strip(), found[3].strip(), found[4].strip())))
+        choices.append([f"{ref}:{weight!r}{rest}" for weight in axes[-1].weights])
+    count = math.prod(len(axis.weights) for axis in axes)
+    if len(axes) > MAX_SWEPT or count > MAX_CELLS:
+        raise LoraregError(
+            f"{text!r} sweeps {len(axes)} weights in {count} cells",
+            why=f"a sheet has at most {MAX_SWEPT} swept weights and {MAX_CELLS} cells",
+            fix="write it as style/ink:0.4..1/4+character/zhangsan:0.5..1/3",
+        )
+    return Sweep(
+        tuple(axes),
+        tuple(Expression.parse("+".join(cell)) for cell in itertools.product(*choices)),
+    )
+
+
+def _steps(piece: str, first: str, last: str, count: str) -> tuple[float, ...]:
+    start, stop = _weight(piece, first), _weight(piece, last)
+    if not re.fullmatch(r"[0-9]{1,3}", count) or not 2 <= int(count) <= MAX_CELLS or start == stop:
+        raise LoraregError(
+            f"{piece!r} is no sweep",
+            why=f"it goes from one weight to another in 2 to {MAX_CELLS} steps",
+            fix="write it as style/ink:0.4..1/4",
+        )
+    steps = int(count) - 1
+    between = (start + (stop - start) * step / steps for step in range(1, steps))
+    return (start, *(float(f"{weight:.6g}") for weight in between), stop)
 
 
 def _part(text: str, piece: str) -> Part:

@@ -12,7 +12,7 @@ from pathlib import Path
 from lorareg.errors import IntegrityError, LoraregError, NotFoundError
 from lorareg.registry import lock, manifest, yamlfile
 from lorareg.registry.ids import RECIPE, AssetId, Ref
-from lorareg.registry.lock import Lock, Member, ParentInput, RecipeLock
+from lorareg.registry.lock import Lock, Member, ParentInput, RecipeLock, TrainedLock
 from lorareg.registry.manifest import Manifest
 from lorareg.registry.workspace import Workspace
 
@@ -102,7 +102,7 @@ def parent_input(workspace: Workspace, child: Manifest) -> ParentInput | None:
     if named:
         return named.input
     known = workspace.load_lock(child.id)
-    before = known.inputs.parent if known else None
+    before = known.inputs.parent if isinstance(known, TrainedLock) else None
     return before if before and before.file else None
 
 
@@ -110,7 +110,7 @@ def ancestors(workspace: Workspace, known: Lock | RecipeLock) -> list[ParentInpu
     """Parent, its parent, and so on, as far as the locks of this registry tell."""
     found: list[ParentInput] = []
     here = known if isinstance(known, Lock) else None
-    while here and here.inputs.parent and here.inputs.parent not in found:
+    while isinstance(here, TrainedLock) and here.inputs.parent and here.inputs.parent not in found:
         found.append(here.inputs.parent)
         here = _lock_behind(workspace, here)
     return found

@@ -15,6 +15,8 @@ from pydantic import Field, JsonValue
 from lorareg.errors import IntegrityError, InvalidFileError
 from lorareg.registry import digest, jsontext
 from lorareg.registry.files import read_utf8, write_atomically
+from lorareg.registry.origin import Digest, Origin
+from lorareg.registry.runfacts import Environment, Result
 from lorareg.registry.schema import Later, Strict, check
 from lorareg.registry.strength import Strength
 from lorareg.registry.tensors import tensor_digest
@@ -24,10 +26,6 @@ TRAINER = "1"
 """Version of the numerics of ``trainers``: raised when equal inputs would give other weights."""
 MAX_BYTES = 64_000_000
 
-Digest = Annotated[
-    str,
-    Field(pattern=r"^[a-z0-9-]+:[0-9a-f]{64}$", description="a digest with its algorithm's name"),
-]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=128)]
 
 
@@ -81,10 +79,15 @@ class ConfigInput(Strict):
     resolved: dict[str, Any]
 
 
-class Inputs(Strict):
-    """Everything that determines the weights."""
+class Given(Strict):
+    """What weights come from, however they came to be: they belong to a base."""
 
     base: BaseInput
+
+
+class Inputs(Given):
+    """Everything that determines the weights of a run."""
+
     dataset: DatasetInput
     config: ConfigInput
     trainer: str
@@ -109,33 +112,6 @@ class Inputs(Strict):
         )
 
 
-class Rung(Strict):
-    """What was done from an optimizer step (from 0) on because memory was short.
-
-    ``micro_batch`` is the most records of a forward pass; None is ``train.batch_size``.
-    """
-
-    step: int
-    micro_batch: int | None
-    gradient_checkpointing: bool
-
-
-class Environment(Strict):
-    """The machine and the libraries: what explains a difference when the inputs are equal."""
-
-    python: str
-    packages: dict[str, str]
-    platform: str
-    device: str
-    precision: str
-    threads: int
-    commit: str | None
-    dirty: bool
-    kernels: Annotated[Literal["plain", "packed"], Later()] = "plain"
-    processes: Annotated[int, Later()] = 1
-    rungs: Annotated[tuple[Rung, ...], Later()] = ()
-
-
 class Output(Strict):
     """One weights file; ``tensors`` is its identity, independent of the header."""
 
@@ -144,29 +120,20 @@ class Output(Strict):
     tensors: Digest | None
 
 
-class Reply(Strict):
-    """What a language model answers without and with the adapter."""
+class FileInput(Given):
+    """A file of another program that became an adapter of the registry.
 
-    prompt: str
-    base: str
-    adapter: str
+    ``header`` is what it said of itself, ``importer`` the version of the rules it was read by.
+    """
 
+    origin: Origin
+    header: dict[str, str] = {}
+    importer: str
 
-class Result(Strict):
-    """How the run went. Losses are means over the held-out records, with fixed noise."""
-
-    steps: int
-    best_step: int
-    train_loss: float
-    base_validation_loss: float | None
-    validation_loss: float | None
-    seconds: float
-    rank: int
-    alpha: float
-    modules: int
-    stopped: Literal["finished", "early"]
-    held_out: int
-    replies: tuple[Reply, ...] = ()
+    def fingerprint(self) -> str:
+        """Digest of the file, its base and the rules; equal ones give equal weights."""
+        parts = {"base": self.base.digest, "file": self.origin.sha256, "importer": self.importer}
+        return digest.of_json(parts, "import-sha256-v1")
 
 
 class Member(Strict):
@@ -193,17 +160,29 @@ class Member(Strict):
 
 
 class Lock(Strict):
-    """The lock of a trained adapter."""
+    """The lock of an adapter."""
 
     schema_: Annotated[Literal["lorareg/lock/1"], Field(alias="schema")] = SCHEMA
     asset: str
     task: Literal["text-to-image", "text-generation"]
-    inputs: Inputs
+    inputs: Given
     fingerprint: Digest
-    environment: Environment
     outputs: Annotated[dict[FileName, Output], Field(min_length=1)]
-    result: Result
     parents: tuple[Member, ...] = ()
+
+
+class TrainedLock(Lock):
+    """The lock of an adapter that was trained here."""
+
+    inputs: Inputs
+    environment: Environment
+    result: Result
+
+
+class ImportedLock(Lock):
+    """The lock of an adapter that another program made."""
+
+    inputs: FileInput
 
 
 class RecipeLock(Strict):
@@ -267,7 +246,9 @@ def parse(text: str, path: Path) -> Lock | RecipeLock:
     document = _json(text, name)
     if isinstance(document, dict) and "members" in document:
         return check(RecipeLock, document, name, fix=_restore(name))
-    return check(Lock, document, name, fix=_restore(name))
+    if isinstance(document, dict) and "origin" in (document.get("inputs") or {}):
+        return check(ImportedLock, document, name, fix=_restore(name))
+    return check(TrainedLock, document, name, fix=_restore(name))
 
 
 def load_json(path: Path, name: str) -> Any:

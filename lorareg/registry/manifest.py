@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from lorareg.errors import InvalidFileError
+from lorareg.errors import InvalidFileError, LoraregError
 from lorareg.registry import digest, yamlfile
 from lorareg.registry.fields import (
     ModelName,
@@ -28,6 +28,8 @@ from lorareg.registry.fields import (
 )
 from lorareg.registry.ids import AssetId
 from lorareg.registry.image_training import ImageTraining
+from lorareg.registry.origin import Origin
+from lorareg.registry.sampling import Sampling
 from lorareg.registry.schema import Later, Strict, check
 from lorareg.registry.sources import Dataset
 from lorareg.registry.terms import Consent, License, Scope
@@ -96,23 +98,6 @@ class Lora(Strict):
         return self.alpha / (math.sqrt(self.rank) if self.use_rslora else self.rank)
 
 
-class Sampling(Strict):
-    """What to generate while training, always with the same seeds.
-
-    Attributes:
-        every_steps: optimizer steps between two sample sheets; 0 only at the end.
-        steps: denoising steps; guidance: classifier-free guidance scale (pictures only).
-        max_new_tokens: length of a reply (dialogues only).
-    """
-
-    prompts: Annotated[tuple[Text, ...], Field(max_length=16)] = ()
-    every_steps: Annotated[int, Field(ge=0)] = 0
-    seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
-    steps: Annotated[int, Field(ge=1, le=1000)] = 25
-    guidance: Annotated[float, Field(ge=0, le=50)] = 5.0
-    max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = 64
-
-
 class Weight(Strict):
     """Recommended strength in a composition; linear in the delta."""
 
@@ -130,7 +115,8 @@ class Weight(Strict):
 class Manifest(Strict):
     """What is common to the adapters of both tasks.
 
-    ``parent`` is the adapter that training starts from: ``kind/name`` or ``kind/name@version``.
+    ``parent`` is the adapter that training starts from: ``kind/name`` or ``kind/name@version``. An
+    adapter that was imported has an ``origin`` instead of a dataset.
     """
 
     schema_: Annotated[Literal["lorareg/1"], Field(alias="schema")]
@@ -142,7 +128,8 @@ class Manifest(Strict):
     base: Base
     trigger: Text | None = None
     weight: Weight = Weight()
-    dataset: Dataset
+    dataset_: Annotated[Dataset | None, Field(alias="dataset")] = None
+    origin: Annotated[Origin | None, Later()] = None
     lora: Lora = Lora()
     train: Training = Training()
     parent: ReleaseRef | None = None
@@ -154,8 +141,22 @@ class Manifest(Strict):
     consent: Consent | None = None
 
     @model_validator(mode="after")
+    def _trained_or_imported(self) -> Manifest:
+        if self.dataset_ is None and self.origin is None:
+            raise ValueError("dataset: missing")
+        told = [key for key in ("dataset", "train", "parent") if self._tells(key)]
+        if self.origin and told:
+            raise ValueError(
+                f"origin and {', '.join(told)} exclude each other: what was imported is not trained"
+            )
+        return self
+
+    def _tells(self, key: str) -> bool:
+        return key in self.model_fields_set or f"{key}_" in self.model_fields_set
+
+    @model_validator(mode="after")
     def _an_owner_waives(self) -> Manifest:
-        waiver = self.dataset.waiver
+        waiver = self.dataset_ and self.dataset_.waiver
         if waiver and waiver.by not in self.owners:
             raise ValueError(f"dataset.waiver: {waiver.by} is not one of owners")
         return self
@@ -175,14 +176,30 @@ class Manifest(Strict):
         return AssetId(self.kind, self.name)
 
     @property
+    def dataset(self) -> Dataset:
+        """What it is trained on.
+
+        Raises:
+            LoraregError: it was imported.
+        """
+        if self.dataset_ is None:
+            raise LoraregError(
+                f"{self.id} was imported, so there is no dataset here and nothing to train",
+                why=f"its manifest has an origin: {self.origin.file if self.origin else 'a file'}",
+                fix="train a new adapter that starts from it: lorareg new KIND/NAME --data DIR, "
+                f"then lorareg train KIND/NAME --from {self.id}",
+            )
+        return self.dataset_
+
+    @property
     def left_alone(self) -> tuple[str, ...]:
         """Files of the dataset that are no records: what is skipped, and folders such as masks/."""
         return self.dataset.skip
 
     @property
     def data_paths(self) -> tuple[str, ...]:
-        """Every folder that training reads, the dataset first."""
-        return (self.dataset.path,)
+        """Every folder that training reads, the dataset first; none of what was imported."""
+        return (self.dataset_.path,) if self.dataset_ else ()
 
     def config(self) -> dict[str, Any]:
         """The resolved part that shapes the weights, defaults filled in.
@@ -238,7 +255,7 @@ class ImageManifest(Manifest):
     def data_paths(self) -> tuple[str, ...]:
         """The dataset, and the class pictures of prior preservation."""
         prior = self.train.prior
-        return (self.dataset.path, prior.path) if prior else (self.dataset.path,)
+        return (*super().data_paths, prior.path) if prior else super().data_paths
 
 
 class TextManifest(Manifest):

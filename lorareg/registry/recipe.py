@@ -211,7 +211,7 @@ def _lines(wanted: RecipeManifest) -> list[str]:
     lines += [f"method: {wanted.method.name}"] if wanted.method == Method() else []
     lines += ["parts:", *(f"  - {_flow(part)}" for part in wanted.parts)]
     document = wanted.model_dump(mode="json", exclude_defaults=True)
-    for key in COMPOSED[1:]:
+    for key in (*COMPOSED[1:], "visibility"):
         if key in document:
             lines.append(f"{key}: {json.dumps(document[key], ensure_ascii=False)}")
     return lines

@@ -53,7 +53,7 @@ def write(workspace: Workspace, wish: Wish) -> Pointer:
             fix="edit it, or choose another name",
         )
     task = wish.task or _guess_task(workspace, wish)
-    chosen = _pinned(wish.base or _default_base(workspace, task), task)
+    chosen = pinned(wish.base or default_base(workspace, task), task)
     text = yamlfile.edited(_text(workspace, wish, task, chosen), wish.changes, folder.manifest)
     manifest.parse(yamlfile.parse(text, folder.manifest), f"manifests/{wish.asset}/manifest.yaml")
     tracked = workspace.store.track(workspace.root / wish.data)
@@ -78,11 +78,17 @@ def _guess_task(workspace: Workspace, wish: Wish) -> str:
     return "text-to-image"
 
 
-def _default_base(workspace: Workspace, task: str) -> str:
+def default_base(workspace: Workspace, task: str) -> str:
+    """What ``lorareg.yaml`` names for a task, or nothing."""
     return next((model for name, model in workspace.settings.bases.items() if name == task), "")
 
 
-def _pinned(text: str, task: str) -> Base:
+def pinned(text: str, task: str) -> Base:
+    """A base as people name it; a branch on the Hub becomes the commit that it is now.
+
+    Raises:
+        LoraregError: none is named.
+    """
     if not text:
         raise LoraregError(f"there is no default base for {task}", fix="say --base MODEL")
     model, _, branch = text.partition("@")

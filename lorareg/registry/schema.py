@@ -133,7 +133,8 @@ def _keys_at(model: type[Strict], path: list[str | int]) -> list[str]:
     """Names of the fields of the block that ``path`` leads to."""
     block: type[BaseModel] = model
     for part in path:
-        field = block.model_fields.get(str(part))
+        fields = block.model_fields.items()
+        field = next((f for name, f in fields if part in (name, f.alias)), None)
         found = _block(field.annotation) if field else None
         if found is None:
             break

@@ -183,7 +183,7 @@ def _verify_cached(workspace: Workspace, asset: AssetId, pointers: Sequence[Poin
             outputs = found.outputs if found else {}
             problems |= _wrong_weights(files, outputs)
             count += len(files)
-        elif known := workspace.load_lock(asset):  # refuses a lock of another asset
+        elif isinstance(known := workspace.load_lock(asset), lock.TrainedLock):
             wrong, compared = _judge_data(workspace, known, tracked, files)
             problems |= wrong
             count += compared
@@ -227,7 +227,7 @@ def _wrong_weights(files: Mapping[str, Path], outputs: Mapping[str, lock.Output]
 
 
 def _judge_data(
-    workspace: Workspace, known: lock.Lock, tracked: Pointer, files: Mapping[str, Path]
+    workspace: Workspace, known: lock.TrainedLock, tracked: Pointer, files: Mapping[str, Path]
 ) -> tuple[dict[str, str], int]:
     """Compare a folder of data with what was trained on, unless it was changed since.
 

@@ -10,7 +10,7 @@ from lorareg.registry import dataset, digest, lock, pointer
 from lorareg.registry.digest import DigestCache
 from lorareg.registry.finding import Finding
 from lorareg.registry.ids import AssetId
-from lorareg.registry.lock import Lock, Member, RecipeLock
+from lorareg.registry.lock import ImportedLock, Lock, Member, RecipeLock, TrainedLock
 from lorareg.registry.manifest import Manifest
 from lorareg.registry.pointer import pointer_path
 from lorareg.registry.tensors import tensor_digest
@@ -37,7 +37,11 @@ def verify(workspace: Workspace, asset: AssetId, *, quick: bool = False) -> list
     findings += _pointers(workspace, folder, found)
     if isinstance(found, RecipeLock):
         return [*findings, *_members(workspace, found)]
-    return [*findings, *_inputs(workspace, folder, found), *_terms(workspace, asset)]
+    if isinstance(found, TrainedLock):
+        findings += _inputs(workspace, folder, found)
+    if isinstance(found, ImportedLock):
+        findings.append(_fingerprint(found.fingerprint, found.inputs.fingerprint()))
+    return [*findings, *_terms(workspace, asset)]
 
 
 def _outputs(
@@ -67,7 +71,7 @@ def _pointers(
     workspace: Workspace, folder: AssetFolder, found: Lock | RecipeLock
 ) -> Iterator[Finding]:
     files = [folder.pointer] if found.outputs else []
-    if isinstance(found, Lock):
+    if isinstance(found, TrainedLock):
         files += [pointer_path(workspace.root / data.path) for data in found.inputs.data]
     for file in files:
         if not file.is_file():
@@ -79,9 +83,13 @@ def _pointers(
             yield Finding(False, name, f"{error.what}: restore it with git checkout -- {name}")
 
 
-def _inputs(workspace: Workspace, folder: AssetFolder, found: Lock) -> Iterator[Finding]:
-    same = found.inputs.fingerprint() == found.fingerprint
-    yield Finding(same, "fingerprint", found.fingerprint if same else "does not follow from inputs")
+def _fingerprint(promised: str, made: str) -> Finding:
+    same = promised == made
+    return Finding(same, "fingerprint", promised if same else "does not follow from inputs")
+
+
+def _inputs(workspace: Workspace, folder: AssetFolder, found: TrainedLock) -> Iterator[Finding]:
+    yield _fingerprint(found.fingerprint, found.inputs.fingerprint())
     resolved = digest.of_json(found.inputs.config.resolved)
     yield Finding(resolved == found.inputs.config.digest, "config", found.inputs.config.digest)
     if folder.dataset.is_file():

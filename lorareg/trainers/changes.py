@@ -11,7 +11,7 @@ from lorareg.errors import LoraregError, NotFoundError
 from lorareg.registry import base, dataset, lineage, lock
 from lorareg.registry.dataset import Listing, difference
 from lorareg.registry.ids import AssetId
-from lorareg.registry.lock import DatasetInput, Lock, ParentInput
+from lorareg.registry.lock import DatasetInput, ImportedLock, Lock, ParentInput, TrainedLock
 from lorareg.registry.manifest import ImageManifest, TextManifest
 from lorareg.registry.workspace import Workspace
 from lorareg.trainers.data import class_pictures
@@ -82,6 +82,8 @@ def changed_inputs(
     workspace: Workspace, manifest: ImageManifest | TextManifest, known: Lock
 ) -> list[str]:
     """Every input that is not what the lock says, one line each; empty if all are the same."""
+    if not isinstance(known, TrainedLock) or manifest.origin:
+        return [*_origin_changes(manifest, known), *_base_changes(workspace, manifest, known)]
     return [
         *config_changes(known.inputs.config.resolved, manifest.config()),
         *_dataset_changes(workspace, manifest, known),
@@ -103,7 +105,7 @@ def config_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[
 
 
 def _dataset_changes(
-    workspace: Workspace, manifest: ImageManifest | TextManifest, known: Lock
+    workspace: Workspace, manifest: ImageManifest | TextManifest, known: TrainedLock
 ) -> list[str]:
     def named(listing: Listing) -> list[str]:
         return _named_changes(workspace, manifest, listing, known)
@@ -114,7 +116,7 @@ def _dataset_changes(
 
 
 def _prior_changes(
-    workspace: Workspace, manifest: ImageManifest | TextManifest, known: Lock
+    workspace: Workspace, manifest: ImageManifest | TextManifest, known: TrainedLock
 ) -> list[str]:
     """Changes of the class pictures; another folder, or none, shows in the configuration."""
     before = known.inputs.prior
@@ -151,7 +153,7 @@ def _named_changes(
     workspace: Workspace,
     manifest: ImageManifest | TextManifest,
     listing: Listing,
-    known: Lock,
+    known: TrainedLock,
 ) -> list[str]:
     """Name files and captions, if the index of the trained dataset is there."""
     path = workspace.folder(manifest.id).dataset
@@ -166,6 +168,17 @@ def _named_changes(
     records = difference(index.records, now)
     captions = [f"caption of {name} changed" for name in records.changed]
     return [*captions, *files]
+
+
+def _origin_changes(manifest: ImageManifest | TextManifest, known: Lock) -> list[str]:
+    """The weights came of one file: a manifest that names another one, or data, says otherwise."""
+    before = known.inputs.origin if isinstance(known, ImportedLock) else None
+    now = manifest.origin
+    if before is None or now is None:
+        return ["origin: manifest and lock differ in whether this was imported or trained"]
+    if now.sha256 != before.sha256:
+        return [f"origin: {before.file} {before.sha256} -> {now.file} {now.sha256}"]
+    return []
 
 
 def _base_changes(
@@ -186,7 +199,7 @@ def _base_changes(
 
 
 def _parent_changes(
-    workspace: Workspace, manifest: ImageManifest | TextManifest, known: Lock
+    workspace: Workspace, manifest: ImageManifest | TextManifest, known: TrainedLock
 ) -> list[str]:
     before = known.inputs.parent
     try:
@@ -200,7 +213,7 @@ def _parent_changes(
     return [f"parent: {before.ref if before else 'none'} -> {now.ref if now else 'none'}"]
 
 
-def _trainer_changes(known: Lock) -> list[str]:
+def _trainer_changes(known: TrainedLock) -> list[str]:
     if known.inputs.trainer == lock.TRAINER:
         return []
     return [f"trainer: version {known.inputs.trainer} -> {lock.TRAINER}"]

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lorareg.registry import lock
 from lorareg.registry.manifest import Lora
+from lorareg.registry.runfacts import Environment, Reply, Result, Rung
 from lorareg.registry.workspace import Workspace
 from lorareg.trainers.adapters import inject, parents, variants
 from lorareg.trainers.adapters.inject import Adapters
@@ -50,7 +50,7 @@ class Options:
     threads: int | None = None
     kernels: Kernels | None = None
     from_step: int | None = None
-    rungs: tuple[lock.Rung, ...] = ()
+    rungs: tuple[Rung, ...] = ()
     parent: str | None = None
 
     @property
@@ -64,8 +64,8 @@ class Made:
     """What a finished run leaves in memory."""
 
     adapter: LoraAdapter
-    result: lock.Result
-    environment: lock.Environment
+    result: Result
+    environment: Environment
 
 
 def execute(
@@ -139,10 +139,10 @@ def _place(workspace: Workspace, prepared: Prepared, options: Options, ranks: Ra
     return replace(mine, device=ranks.device, dtype=first.dtype, kernels=first.kernels)
 
 
-def _result(lora: Lora, loop: Loop, replies: Sequence[lock.Reply]) -> lock.Result:
+def _result(lora: Lora, loop: Loop, replies: Sequence[Reply]) -> Result:
     """How a finished run went, for the lock."""
     cursor, (rank, alpha) = loop.cursor, variants.published(lora)
-    return lock.Result(
+    return Result(
         steps=cursor.step,
         best_step=cursor.best_step or cursor.step,
         train_loss=cursor.train_loss,

@@ -8,7 +8,7 @@ from pathlib import Path
 from lorareg.registry import card, lock
 from lorareg.registry.base import public_name
 from lorareg.registry.files import sync_folder
-from lorareg.registry.lock import Lock
+from lorareg.registry.lock import TrainedLock
 from lorareg.registry.manifest import ImageManifest, TextManifest
 from lorareg.registry.workspace import AssetFolder, Workspace
 from lorareg.trainers.data.caption_files import on_disk
@@ -21,7 +21,7 @@ from lorareg.weights.formats import diffusers, peft
 
 def publish(
     workspace: Workspace, folder: AssetFolder, prepared: Prepared, made: Made, run: Path
-) -> Lock:
+) -> TrainedLock:
     """Move the weights into place, track them, write the card, and the lock at the very end."""
     manifest, parent = prepared.manifest, prepared.parent
     fingerprint = prepared.inputs.fingerprint()
@@ -35,7 +35,7 @@ def publish(
     if preview.is_file():
         shutil.copyfile(preview, folder.preview)
     files = sorted(path for path in folder.weights.iterdir() if path.is_file())
-    written = Lock(
+    written = TrainedLock(
         asset=str(manifest.id),
         task=manifest.task,
         inputs=prepared.inputs,

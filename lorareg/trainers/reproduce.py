@@ -13,9 +13,10 @@ from typing import Literal
 from lorareg.errors import NotFoundError
 from lorareg.registry import lineage, lock, sharing
 from lorareg.registry.ids import AssetId, Ref
-from lorareg.registry.lock import Environment, Lock
+from lorareg.registry.lock import Lock, TrainedLock
 from lorareg.registry.manifest import ImageManifest, TextManifest
 from lorareg.registry.pointer import pointer_path
+from lorareg.registry.runfacts import Environment
 from lorareg.registry.workspace import Workspace
 from lorareg.trainers.adapters import parent_files
 from lorareg.trainers.changes import changed_inputs
@@ -62,6 +63,8 @@ def reproduce(workspace: Workspace, ref: Ref, watcher: Watcher) -> Reproduction:
             f"{ref}: a channel has no tag to check out", fix=f"write a version: {ref.name}@v1.0.0"
         )
     asset = workspace.find_asset(ref, any_version=True)
+    if not ref.version and (here := workspace.load_lock(asset)):
+        _trained(here)
     revision = f"{asset}@{ref.version}" if ref.version else "HEAD"
     with workspace.history.worktree(revision) as top:
         clean = Workspace(top)
@@ -73,6 +76,7 @@ def reproduce(workspace: Workspace, ref: Ref, watcher: Watcher) -> Reproduction:
                 why="nothing was trained and committed there",
                 fix=f"lorareg train {asset}, then lorareg push {asset}",
             )
+        known = _trained(known)
         _refuse_lost_file(known)
         if not ref.version:
             _take_changes_along(workspace, clean, asset, watcher)
@@ -122,7 +126,17 @@ def _fetch_data(clean: Workspace, asset: AssetId) -> None:
         sharing.fetch_data(clean, asset)
 
 
-def _refuse_lost_file(known: Lock) -> None:
+def _trained(known: Lock) -> TrainedLock:
+    if isinstance(known, TrainedLock):
+        return known
+    raise NotFoundError(
+        f"{known.asset} was imported: there is no run that could be made again",
+        why="another program made its weights, and its lock knows the file and not the training",
+        fix=f"compare the bytes instead: lorareg verify {known.asset}",
+    )
+
+
+def _refuse_lost_file(known: TrainedLock) -> None:
     parent = known.inputs.parent
     if parent and parent.file:
         raise NotFoundError(
@@ -142,7 +156,7 @@ def _fetch_parent(clean: Workspace, asset: AssetId) -> None:
 
 
 def _train_again(
-    clean: Workspace, asset: AssetId, known: Lock, folder: Path, watcher: Watcher
+    clean: Workspace, asset: AssetId, known: TrainedLock, folder: Path, watcher: Watcher
 ) -> Reproduction:
     from lorareg.trainers.exclusive import stop_on_signals
     from lorareg.trainers.execute import Options, execute

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lorareg.errors import LoraregError
 from lorareg.registry.ids import AssetId
-from lorareg.registry.lock import Lock
+from lorareg.registry.lock import TrainedLock
 from lorareg.registry.manifest import ImageManifest, TextManifest
 from lorareg.registry.workspace import Workspace
 from lorareg.trainers.adapters import parents
@@ -37,7 +37,7 @@ class Outcome:
     """
 
     asset: AssetId
-    lock: Lock
+    lock: TrainedLock
     trained: bool
     run: Path | None
 
@@ -58,12 +58,13 @@ def train(workspace: Workspace, asset: AssetId, options: Options, watcher: Watch
     manifest, file, fingerprint = ranks.leader_first(lambda: _wanted(workspace, asset, options))
     folder = workspace.folder(asset)
     known = workspace.load_lock(asset)
-    done = known is not None and known.fingerprint == fingerprint
-    kept = known and done and not options.anew and workspace.weights_match(folder, known)
+    trained = known if isinstance(known, TrainedLock) else None
+    done = trained is not None and trained.fingerprint == fingerprint
+    kept = trained and done and not options.anew and workspace.weights_match(folder, trained)
     if ranks.decided(bool(kept)):
         ranks.leave_to_leader()
-    if known and kept:
-        return Outcome(asset, known, trained=False, run=None)
+    if trained and kept:
+        return Outcome(asset, trained, trained=False, run=None)
     asked = threading.Event()
     stage = stoppable(watcher.stage, asked)
     prepared = ranks.leader_first(lambda: prepare(workspace, manifest, stage, file))

@@ -11,8 +11,8 @@ from PIL import Image
 
 from lorareg.registry.digest import of_json
 from lorareg.registry.files import write_atomically
-from lorareg.registry.lock import Reply
-from lorareg.registry.manifest import Sampling
+from lorareg.registry.runfacts import Reply
+from lorareg.registry.sampling import Sampling
 from lorareg.trainers.adapters.inject import Adapters
 from lorareg.trainers.core.task import Sample, Task
 from lorareg.trainers.report.grid import save_grid

@@ -54,7 +54,7 @@ def test_a_packed_run_on_a_base_without_a_template_records_one_and_replies(tmp_p
     set_keys(root, "tone/sailor", "train.packing=true")
 
     told, lock = trained(root)
-    said = lorareg(root, "generate", "tone/sailor", "--prompt", "Who are you?", "--compare")
+    said = lorareg(root, "generate", "tone/sailor", "--prompt", "Who are you?", "--grid", "--json")
 
     assert "2 dialogues, " in told.err
     assert lock["inputs"]["chat_template"] == {
@@ -62,9 +62,10 @@ def test_a_packed_run_on_a_base_without_a_template_records_one_and_replies(tmp_p
         "digest": "sha256:28b1a996da51548699fe9a975c724860bf98ae6e8a433ed5938ccb6f285623f8",
     }
     assert said.code == 0, said.err
-    base, adapter = said.out.split("Who are you?\n")[1:]
-    assert adapter.strip() == "Arr!"
-    assert "Arr!" not in base
+    base, adapter = said.json["samples"]
+    assert (base["of"], adapter["of"]) == ("base", "tone/sailor")
+    assert adapter["reply"] == "Arr!"
+    assert "Arr!" not in base["reply"]
 
 
 def test_preference_pairs_are_checked_learned_and_replied_with(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from lorareg.registry.lock import Rung
 from lorareg.registry.manifest import Lora
+from lorareg.registry.runfacts import Rung
 from lorareg.registry.training import Training, Validation
 from lorareg.trainers.adapters import inject
 from lorareg.trainers.core import checkpoints

@@ -29,8 +29,9 @@ from lorareg.registry import digest
 from lorareg.registry.base import ResolvedBase
 from lorareg.registry.digest import DigestCache
 from lorareg.registry.image_training import ImageTraining
-from lorareg.registry.lock import Rung
-from lorareg.registry.manifest import Base, Lora, Sampling
+from lorareg.registry.manifest import Base, Lora
+from lorareg.registry.runfacts import Rung
+from lorareg.registry.sampling import Sampling
 from lorareg.registry.training import Validation
 from lorareg.trainers.adapters import inject
 from lorareg.trainers.adapters.inject import Adapters

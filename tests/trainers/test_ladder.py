@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from lorareg.errors import InterruptedTrainingError, TrainingError
-from lorareg.registry.lock import Rung
 from lorareg.registry.manifest import Lora
+from lorareg.registry.runfacts import Rung
 from lorareg.trainers.core import checkpoints
 from lorareg.trainers.core.ladder import OutOfMemory, noticing_memory
 from lorareg.trainers.core.loop import Loop

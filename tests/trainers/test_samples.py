@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from lorareg.registry.base import ResolvedBase
-from lorareg.registry.manifest import Lora, Sampling
+from lorareg.registry.manifest import Lora
+from lorareg.registry.sampling import Sampling
 from lorareg.registry.text_training import TextTraining
 from lorareg.trainers.adapters.inject import Adapters, inject
 from lorareg.trainers.core.randomness import Draws

@@ -8,7 +8,9 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from lorareg.registry.strength import Strength
 from lorareg.weights.adapter import LoraAdapter, LoraLayer
+from lorareg.weights.algebra import at
 
 Dense = dict[str, NDArray[np.float64]]
 Part = tuple[LoraAdapter, float]
@@ -62,3 +64,33 @@ def size(deltas: Dense) -> float:
 def gap(one: Dense, other: Dense) -> float:
     """Frobenius norm of the difference."""
     return size({name: one[name] - other[name] for name in MODULES})
+
+
+def strengthened(parts: Sequence[Part]) -> list[LoraAdapter]:
+    """The parts, each at its weight."""
+    return [at(adapter, Strength(weight)) for adapter, weight in parts]
+
+
+def squares(parts: Sequence[Part]) -> dict[str, list[float]]:
+    """Squared singular values of the dense sum, falling."""
+    return {
+        name: [float(x) ** 2 for x in np.linalg.svd(delta, compute_uv=False)]
+        for name, delta in dense(parts).items()
+    }
+
+
+def of_all_modules(wanted: Sequence[tuple[int, float]]) -> list[LoraAdapter]:
+    """Adapters of all modules, of the (rank, scale) wanted."""
+    random = np.random.default_rng(7)
+    found = []
+    for rank, scale in wanted:
+        layers = {}
+        for name, (out, down) in MODULES.items():
+            up = (out, rank) if len(down) == 1 else (out, rank, 1, 1)
+            layers[name] = LoraLayer(
+                random.standard_normal((rank, *down)).astype(np.float32),
+                random.standard_normal(up).astype(np.float32),
+                scale * rank,
+            )
+        found.append(LoraAdapter(layers))
+    return found

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -13,9 +12,8 @@ from lorareg.errors import LoraregError
 from lorareg.registry.strength import Strength
 from lorareg.weights.adapter import LoraAdapter, LoraLayer, flat
 from lorareg.weights.algebra import at
-from lorareg.weights.formats import diffusers, peft
-from lorareg.weights.lowrank import Budget, compress, errors_by_rank
-from tests.weights.drawn import MODULES, PARTS, Part, adapters, dense, gap, size
+from lorareg.weights.lowrank import Budget, compress
+from tests.weights.drawn import PARTS, Part, adapters, dense, gap, size, squares, strengthened
 
 TRUNCATE = st.sampled_from(["optimal", "fair"])
 TINY = 1e-30  # float32 holds nothing much smaller
@@ -23,21 +21,9 @@ FULL = 20  # four parts of rank 5
 Truncate = Literal["optimal", "fair"]
 
 
-def strengthened(parts: list[Part]) -> list[LoraAdapter]:
-    return [at(adapter, Strength(weight)) for adapter, weight in parts]
-
-
 def sizes(parts: list[Part]) -> float:
     """What rounding is measured against: parts may cancel each other."""
     return sum(size(dense([part])) for part in parts)
-
-
-def squares(parts: list[Part]) -> dict[str, list[float]]:
-    """Squared singular values of the dense sum, falling."""
-    return {
-        name: [float(x) ** 2 for x in np.linalg.svd(delta, compute_uv=False)]
-        for name, delta in dense(parts).items()
-    }
 
 
 @given(PARTS, TRUNCATE)
@@ -85,94 +71,6 @@ def test_the_error_known_before_writing_is_the_one_measured_after(
             )
 
 
-@given(PARTS, st.floats(0.05, 0.999), TRUNCATE)
-def test_an_energy_target_is_reached(parts: list[Part], energy: float, truncate: Truncate) -> None:
-    found = compress(strengthened(parts), Budget(energy=energy, truncate=truncate))
-
-    assert found.energy >= energy - 1e-9
-
-
-@pytest.mark.parametrize("energy", [0.3, 0.5, 0.7, 0.9])
-def test_what_is_left_out_holds_less_per_byte_than_what_is_kept(
-    make_many: MakeMany, energy: float
-) -> None:
-    parts = make_many([(2, 1.0), (1, 1.0)])
-
-    found = compress(parts, Budget(energy=energy))
-
-    cost = {name: out + int(np.prod(down)) for name, (out, down) in MODULES.items()}
-    values = squares([(part, 1.0) for part in parts])
-    kept = [values[n][k - 1] / cost[n] for n, k in found.ranks.items() if k]
-    left = [values[n][k] / cost[n] for n, k in found.ranks.items() if k < 3]
-    assert max(left) <= min(kept)
-
-
-def test_one_direction_less_would_miss_the_energy_target(make_many: MakeMany) -> None:
-    parts = make_many([(8, 1.0), (4, 1.0)])
-
-    found = compress(parts, Budget(energy=0.7))
-
-    values = squares([(part, 1.0) for part in parts])
-    whole = sum(sum(v) for v in values.values())
-    last = min(
-        (values[n][k - 1] / (MODULES[n][0] + np.prod(MODULES[n][1])), values[n][k - 1])
-        for n, k in found.ranks.items()
-        if k
-    )[1]
-    assert found.energy - last / whole < 0.7 <= found.energy
-
-
-@pytest.mark.parametrize("room", [6000, 6400, 7000, 8000, 20000])
-@pytest.mark.parametrize("truncate", ["optimal", "fair"])
-def test_a_file_is_never_larger_than_its_budget(
-    make_many: MakeMany, tmp_path: Path, room: int, truncate: Truncate
-) -> None:
-    parts = make_many([(8, 1.0), (4, 3.0), (2, 0.3)])
-
-    found = compress(parts, Budget(max_size=room, truncate=truncate))
-
-    prefixed = LoraAdapter({f"unet.{n}": x for n, x in found.adapter.layers.items()})
-    diffusers.write(tmp_path / "a.safetensors", prefixed, {"lorareg.fingerprint": "f" * 64})
-    assert (tmp_path / "a.safetensors").stat().st_size <= room
-    peft.write(tmp_path, found.adapter, "base", {})
-    assert (tmp_path / peft.WEIGHTS).stat().st_size <= room
-
-
-def test_a_larger_budget_loses_less(make_many: MakeMany) -> None:
-    parts = make_many([(8, 1.0), (4, 3.0)])
-
-    errors = [compress(parts, Budget(max_size=n)).error for n in (6100, 6300, 6700, 7500, 9000)]
-
-    assert errors == sorted(errors, reverse=True)
-    assert len(set(errors)) > 3
-
-
-@given(PARTS, st.integers(1, 6), TRUNCATE)
-def test_a_rank_gives_the_canonical_form(parts: list[Part], rank: int, truncate: Truncate) -> None:
-    found = compress(strengthened(parts), Budget(rank=rank, truncate=truncate))
-
-    layers = found.adapter.layers.values()
-    assert len({layer.rank for layer in layers}) == 1
-    assert {layer.scale for layer in layers} == {1.0}
-    assert found.adapter.rank == max(found.ranks.values()) <= rank
-    for name, layer in found.adapter.layers.items():
-        out, down = MODULES[name]
-        assert layer.down.shape[1:] == down
-        assert layer.up.shape[0] == out
-
-
-@given(PARTS, st.floats(0.1, 1))
-def test_other_budgets_give_each_module_its_own_rank_and_alpha(
-    parts: list[Part], energy: float
-) -> None:
-    found = compress(strengthened(parts), Budget(energy=energy))
-
-    assert {n: k for n, k in found.ranks.items() if k} == {
-        name: layer.rank for name, layer in found.adapter.layers.items()
-    }
-    assert {layer.scale for layer in found.adapter.layers.values()} == {1.0}
-
-
 @given(PARTS)
 def test_both_factors_of_a_component_are_of_one_length(parts: list[Part]) -> None:
     for layer in compress(strengthened(parts), Budget(rank=3)).adapter.layers.values():
@@ -182,31 +80,6 @@ def test_both_factors_of_a_component_are_of_one_length(parts: list[Part]) -> Non
         )
         longest = max(TINY, float(ups.max(initial=0)))
         np.testing.assert_allclose(ups, downs, rtol=1e-3, atol=1e-3 * longest)
-
-
-MakeMany = Callable[[list[tuple[int, float]]], list[LoraAdapter]]
-
-
-@pytest.fixture
-def make_many() -> MakeMany:
-    """Adapters of all modules, of the ranks and strengths given."""
-
-    def make(wanted: list[tuple[int, float]]) -> list[LoraAdapter]:
-        random = np.random.default_rng(7)
-        found = []
-        for rank, strength in wanted:
-            layers = {}
-            for name, (out, down) in MODULES.items():
-                up = (out, rank) if len(down) == 1 else (out, rank, 1, 1)
-                layers[name] = LoraLayer(
-                    random.standard_normal((rank, *down)).astype(np.float32),
-                    random.standard_normal(up).astype(np.float32),
-                    strength * rank,
-                )
-            found.append(LoraAdapter(layers))
-        return found
-
-    return make
 
 
 def wide(seed: int, rank: int, strength: float, shape: tuple[int, int] = (40, 50)) -> LoraAdapter:
@@ -334,46 +207,6 @@ def test_parts_that_do_nothing_compress_to_nothing(
 
     assert not found.adapter.layers["a"].delta().any()
     assert (found.error, found.retention) == (0.0, (1.0,))
-
-
-@given(PARTS)
-def test_the_curve_says_the_error_of_every_rank(parts: list[Part]) -> None:
-    strong = strengthened(parts)
-
-    curve = errors_by_rank(strong)
-
-    assert [rank for rank, _, _ in curve] == list(range(1, len(curve) + 1))
-    for rank, error, _ in curve:
-        found = compress(strong, Budget(rank=rank))
-        assert found.error == pytest.approx(error, abs=1e-12)
-        assert found.adapter.rank == rank
-
-
-def test_the_curve_says_how_large_a_file_can_get(make_many: MakeMany, tmp_path: Path) -> None:
-    parts = make_many([(3, 1.0), (4, 3.0)])
-
-    for rank, _, most in errors_by_rank(parts):
-        found = compress(parts, Budget(rank=rank))
-        peft.write(tmp_path, found.adapter, "base", {})
-        assert (tmp_path / peft.WEIGHTS).stat().st_size <= most
-
-
-@pytest.mark.parametrize(
-    "given_", [{}, {"rank": 2, "energy": 0.5}, {"rank": 1, "energy": 0.5, "max_size": 9}]
-)
-def test_a_budget_is_one_number(given_: dict[str, float]) -> None:
-    with pytest.raises(LoraregError, match="one of rank, energy and max_size"):
-        Budget(**given_)  # type: ignore[arg-type]
-
-
-def test_a_size_without_room_for_one_module_names_one_that_has(make_many: MakeMany) -> None:
-    parts = make_many([(3, 1.0)])
-
-    with pytest.raises(LoraregError, match="max_size 100 has no room") as caught:
-        compress(parts, Budget(max_size=100))
-
-    enough = int(caught.value.fix.split()[1])
-    assert compress(parts, Budget(max_size=enough)).adapter.layers
 
 
 def test_a_dora_and_parts_of_other_bases_are_refused(make_layer: Callable[..., LoraLayer]) -> None:

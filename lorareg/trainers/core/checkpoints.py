@@ -20,7 +20,7 @@ from lorareg.errors import InvalidFileError, TrainingError
 from lorareg.registry import tensors
 from lorareg.registry.digest import of_json
 from lorareg.registry.header import read_header
-from lorareg.registry.lock import Rung
+from lorareg.registry.runfacts import Rung
 from lorareg.registry.training import Validation
 from lorareg.trainers.tensor_bytes import raw_tensor
 

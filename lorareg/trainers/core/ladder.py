@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import torch
 
 from lorareg.errors import TrainingError
-from lorareg.registry.lock import Rung
+from lorareg.registry.runfacts import Rung
 from lorareg.registry.training import Training
 from lorareg.trainers.core import recompute
 

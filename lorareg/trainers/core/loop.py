@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from lorareg.errors import InterruptedTrainingError, TrainingError
-from lorareg.registry.lock import Rung
+from lorareg.registry.runfacts import Rung
 from lorareg.registry.training import Training
 from lorareg.trainers.adapters.inject import Adapters
 from lorareg.trainers.core import checkpoints, held_out

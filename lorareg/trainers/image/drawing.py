@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from lorareg.registry.image_training import ImageTraining
-from lorareg.registry.manifest import Sampling
+from lorareg.registry.sampling import Sampling
 from lorareg.trainers.core.task import Sample
 
 
@@ -18,6 +18,8 @@ def draw(
     seed: int,
     sampling: Sampling,
     training: ImageTraining,
+    *,
+    negative: str = "",
 ) -> list[Sample]:
     """Generate one picture a prompt; equal seeds start from equal noise, whatever the prompt.
 
@@ -29,6 +31,7 @@ def draw(
         seed: of the noise.
         sampling: steps and guidance.
         training: side of the picture; and whether the adapter needs pure noise to start from.
+        negative: prompt of what to guide away from.
     """
     if training.zero_terminal_snr:
         _start_from_pure_noise(pipeline)
@@ -44,6 +47,7 @@ def draw(
                 num_inference_steps=sampling.steps,
                 guidance_scale=sampling.guidance,
                 generator=generator,
+                **({"negative_prompt": negative} if negative else {}),
             ).images[0]
         samples.append(Sample(prompt, seed, picture))
     return samples

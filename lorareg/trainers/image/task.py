@@ -13,7 +13,8 @@ from lorareg.errors import TrainingError
 from lorareg.registry.base import ResolvedBase
 from lorareg.registry.digest import DigestCache
 from lorareg.registry.image_training import ImageTraining, Timesteps
-from lorareg.registry.manifest import Lora, Sampling
+from lorareg.registry.manifest import Lora
+from lorareg.registry.sampling import Sampling
 from lorareg.trainers.core.randomness import Draws
 from lorareg.trainers.core.task import Runtime, Sample
 from lorareg.trainers.data.images import ImageRecord

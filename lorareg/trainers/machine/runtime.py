@@ -15,7 +15,7 @@ import torch
 
 from lorareg.registry.builtin import cache_folder
 from lorareg.registry.files import write_atomically
-from lorareg.registry.lock import Environment
+from lorareg.registry.runfacts import Environment
 from lorareg.trainers.core.task import Kernels, Runtime
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from lorareg.errors import LoraregError
 from lorareg.registry.ids import AssetId
+from lorareg.registry.lock import TrainedLock
 from lorareg.registry.workspace import Workspace
 from lorareg.trainers.changes import fingerprint_now
 from lorareg.trainers.core.watching import StepFacts
@@ -164,7 +165,7 @@ def up_to_date(order: Order) -> Mapping[str, Any] | None:
     workspace, asset = Workspace(Path(order.root)), AssetId.parse(order.asset)
     lock = workspace.load_lock(asset)
     manifest = workspace.load_manifest(asset)
-    if lock is None or order.options.get("parent") is not None:
+    if not isinstance(lock, TrainedLock) or order.options.get("parent") is not None:
         return None
     if lock.fingerprint != fingerprint_now(workspace, manifest):
         return None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lorareg.registry.ids import AssetId
-from lorareg.registry.lock import Lock
+from lorareg.registry.lock import TrainedLock
 from lorareg.registry.workspace import Workspace
 from lorareg.trainers.core.watching import Watcher
 
@@ -81,7 +81,7 @@ def carry_out(order: Order, watcher: Watcher) -> dict[str, Any]:
         return train()
 
 
-def document(known: Lock, run: str | None) -> dict[str, Any]:
+def document(known: TrainedLock, run: str | None) -> dict[str, Any]:
     """What ``lorareg train --json`` prints; ``run`` is None if nothing had to be trained."""
     return {
         "asset": known.asset,

@@ -19,7 +19,9 @@ from pydantic import Field
 from lorareg.errors import LoraregError, NotFoundError, listed
 from lorareg.registry import lock
 from lorareg.registry.ids import AssetId
-from lorareg.registry.lock import Digest, ParentInput
+from lorareg.registry.lock import ParentInput
+from lorareg.registry.origin import Digest
+from lorareg.registry.runfacts import Environment, Result
 from lorareg.registry.schema import Strict, check
 from lorareg.registry.workspace import Workspace
 from lorareg.trainers.changes import fingerprint_now
@@ -39,8 +41,8 @@ class VariantResult(Strict):
     values: dict[str, Any]
     fingerprint: Digest
     config: dict[str, Any]
-    environment: lock.Environment
-    result: lock.Result
+    environment: Environment
+    result: Result
     bytes: int
 
 

@@ -1,0 +1,1 @@
+"""Adapters and compositions as other programs take them: files, prompts, requests."""
