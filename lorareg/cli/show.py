@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from lorareg.cli.root import err, out
 
@@ -27,7 +28,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for head in heads:
         sheet.add_column(head, overflow="fold")
     for row in rows:
-        sheet.add_row(*row)
+        sheet.add_row(*map(Text, row))  # a list such as [to_q, to_k] is no markup
     out.print(sheet)
 
 

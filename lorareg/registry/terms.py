@@ -8,6 +8,9 @@ from typing import Literal
 from lorareg.registry.fields import Text
 from lorareg.registry.schema import Strict
 
+AUDIENCES = ("private", "team", "public")
+"""Values of ``visibility``, from few people to all."""
+
 
 class License(Strict):
     """Terms of the adapter itself: an SPDX or Hub licence id."""
@@ -33,3 +36,12 @@ class Consent(Strict):
     record: Text
     covers: tuple[Text, ...] = ("image",)
     expires: datetime.date | None = None
+
+
+def is_wider(visibility: str, other: str) -> bool:
+    """Whether more people may see the one than the other.
+
+    >>> is_wider("public", "private"), is_wider("team", "team")
+    (True, False)
+    """
+    return AUDIENCES.index(visibility) > AUDIENCES.index(other)
