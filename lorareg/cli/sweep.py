@@ -81,7 +81,10 @@ def _train(
     found = sweep.variants(workspace, asset, axes, file.input if file else None)
     variants = {variant.name: variant for variant in found}
     orders = replace(order, options=options)
-    jobs = [Job(name, replace(orders, changes=v.values)) for name, v in variants.items()]
+    jobs = [
+        Job(name, replace(orders, changes=v.values, fingerprint=v.fingerprint))
+        for name, v in variants.items()
+    ]
     anew = options.get("restart") or options.get("force")
 
     def known(order: Order) -> Mapping[str, Any] | None:
