@@ -8,10 +8,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks import training_image, training_turns
+from benchmarks import training_image, training_start, training_turns
 from benchmarks.training_image import CACHED, EXAMPLE, OURS, Race
 
-UNET = "UNet"
 STEPS_ALONE = 5
 
 
@@ -30,12 +29,15 @@ def image(arguments: argparse.Namespace, work: Path) -> None:
         for dtype in arguments.dtype:
             race = Race(work, px, dtype, arguments.threads)
             if arguments.alone:
-                _image_alone(race, arguments.alone)
+                make = partial(training_image.by_itself, race, arguments.alone)
+                training_turns.alone(make, STEPS_ALONE)
                 continue
             training_turns.machine(race.threads)
             print(f"{px} px, batch 2, rank 16, {dtype}; median of {arguments.rounds}\n")
-            found = training_turns.take_turns(training_image.contestants(race), arguments.rounds)
+            mine, them = training_image.contestants(race)
+            found = training_turns.take_turns(them, arguments.rounds)
             training_turns.table(found, OURS)
+            print(f"\n{training_image.agreement(found, mine.unlearned())}")
 
 
 def text(arguments: argparse.Namespace, work: Path) -> None:
@@ -59,10 +61,21 @@ def text(arguments: argparse.Namespace, work: Path) -> None:
             them, tokens = training_text.contestants(race, arguments.rounds)
             found = training_turns.take_turns(them, arguments.rounds)
             training_turns.table(found, training_text.OURS, tokens)
+            print(f"\n{training_text.agreement(found, dtype)}")
 
 
 def start(arguments: argparse.Namespace, work: Path) -> None:
-    """Memory of each contestant, and the way to its first step with warm caches."""
+    """The way to the first step with everything cached."""
+    for px in arguments.px:
+        for dtype in arguments.dtype:
+            training_turns.machine(arguments.threads)
+            print(f"{px} px, {dtype}; median of {arguments.rounds}")
+            found = training_start.warm_starts(work, px, dtype, arguments.threads, arguments.rounds)
+            training_start.table(found)
+
+
+def memory(arguments: argparse.Namespace, work: Path) -> None:
+    """Memory of each contestant in a process of its own, with warm caches."""
     for px in arguments.px:
         for dtype in arguments.dtype:
             training_image.ours(Race(work, px, dtype, arguments.threads))
@@ -70,22 +83,16 @@ def start(arguments: argparse.Namespace, work: Path) -> None:
             print(f"{px} px, {dtype}")
             given = f"--px {px} --dtype {dtype} --threads {arguments.threads} --work {work}".split()
             commands = {
-                name: ["image", *given, "--alone", name] for name in (UNET, EXAMPLE, CACHED, OURS)
+                name: ["image", *given, "--alone", name] for name in (EXAMPLE, CACHED, OURS)
             }
             training_turns.memory_table(training_turns.in_processes(commands))
-
-
-def _image_alone(race: Race, name: str) -> None:
-    if name == UNET:
-        training_turns.alone(race.unet, 0)
-    else:
-        training_turns.alone(lambda: training_image.by_itself(race, name), STEPS_ALONE)
 
 
 _MODES: dict[str, Callable[[argparse.Namespace, Path], None]] = {
     "image": image,
     "text": text,
     "start": start,
+    "memory": memory,
 }
 
 

@@ -8,7 +8,7 @@ every step, as it does; it is then handed the common ones, since its bfloat16 on
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -21,7 +21,7 @@ from PIL import Image
 
 from benchmarks.training_base import make_base, make_pictures
 from benchmarks.training_ours import Ours
-from benchmarks.training_turns import Contestant
+from benchmarks.training_turns import Contestant, Course
 from lorareg.registry.digest import DigestCache
 from lorareg.registry.image_training import ImageTraining
 from lorareg.registry.manifest import Lora, Sampling
@@ -39,6 +39,8 @@ RANK, BATCH, SEED = 16, 2, 7
 TARGETS = ["to_k", "to_q", "to_v", "to_out.0"]  # of diffusers' example
 RATE = 1e-2  # a hundred times that of the example, so that few steps show a difference
 TIMESTEPS = 1000
+MOVED = 0.05  # share of a loss that training has to take off, or the losses would say nothing
+APART = 1e-3  # of losses of the same step, relative
 OURS, CACHED, EXAMPLE = "lorareg", "PEFT, cached", "diffusers example"
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 
@@ -214,15 +216,38 @@ class DiffusersExample(PeftCached):
         return super().encoded(given)
 
 
-def contestants(race: Race) -> dict[str, Contestant]:
-    """All three in one process; the plain loops share their frozen weights."""
+def contestants(race: Race) -> tuple[Ours, dict[str, Contestant]]:
+    """All three in one process, ours also apart; the plain loops share their frozen weights."""
     mine, shared, unet = ours(race), Shared(race), race.unet()
     twin = copy.deepcopy(unet, {id(weight): weight for weight in unet.parameters()})
-    return {
+    return mine, {
         EXAMPLE: DiffusersExample(shared, unet, race, mine.adapters),
         CACHED: PeftCached(shared, twin, race, mine.adapters),
         OURS: mine,
     }
+
+
+def agreement(courses: Mapping[str, Course], unlearned: list[float]) -> str:
+    """Whether all trained the same: a sentence to stand under the table.
+
+    Every step has pictures, noise and timesteps of its own, so losses go up and down without any
+    training. What training did to them shows beside ``unlearned``, the losses of the same steps
+    with the adapter as it was before.
+
+    Raises:
+        SystemExit: training changed too little, or a loss is not ours.
+    """
+    own = courses[OURS].losses
+    moved = max(abs(a - b) / b for a, b in zip(own, unlearned, strict=True))
+    apart = max(
+        abs(one - mine) / mine
+        for course in courses.values()
+        for one, mine in zip(course.losses, own, strict=True)
+    )
+    said = f"training changed the losses by up to {moved:.1%}; all agree within {apart:.0e}"
+    if not (moved >= MOVED and apart <= APART):  # so that NaN is told too
+        raise SystemExit(f"{said}; wanted: {MOVED:.0%} or more, and {APART:.0e}")
+    return said
 
 
 def by_itself(race: Race, name: str) -> Contestant:

@@ -41,7 +41,7 @@ class Ours:
             task, self.adapters, settings, place, folder, Unheard(),
             stop=lambda: False, sample=lambda step: None, sample_steps=0,
         )  # fmt: skip
-        self._step = 0
+        self._start, self._step = self.adapters.snapshot(), 0
 
     def step(self) -> float:
         """Gradient and optimizer, as the loop does them."""
@@ -49,3 +49,8 @@ class Ours:
         self.loop.state.step(self._step)
         self._step += 1
         return found.loss
+
+    def unlearned(self) -> list[float]:
+        """Losses of the steps so far with the adapter as it was before them; ends the training."""
+        self.adapters.restore(self._start)
+        return [gradient(self.loop.setup, step).loss for step in range(self._step)]

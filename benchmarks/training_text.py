@@ -11,13 +11,14 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Literal
 
 import torch
 from transformers import PrinterCallback, TrainerCallback
 
 from benchmarks.training_ours import Ours
-from benchmarks.training_turns import WARM_UP, Contestant
+from benchmarks.training_turns import WARM_UP, Contestant, Course
 from lorareg.registry import base as bases
 from lorareg.registry.base import ResolvedBase
 from lorareg.registry.digest import DigestCache
@@ -39,6 +40,7 @@ RANK, SEED, RATE, RECORDS = 16, 7, 1e-3, 400
 BATCH = {"full": 4, "ragged": 8}
 LENGTH = {"full": 256, "ragged": 512}
 OURS, DEFAULT, TUNED = "lorareg", "TRL", "TRL, no checkpointing, base in the run's dtype"
+APART = {"fp32": 1e-3, "bf16": 1e-2}  # how far a loss may be from ours, relative
 WORDS = (
     "ship sail wind harbour captain north star rope anchor deck map island storm quiet morning "
     "evening lantern story answer question because therefore often never small large old new"
@@ -157,8 +159,8 @@ class Trl:
         if start:
             _copy(start, self.trainer.model)
         self._threads = race.threads
-        self._turn, self._done = threading.Semaphore(0), threading.Semaphore(0)
-        self._loss = float("nan")
+        self._turn = threading.Semaphore(0)
+        self._losses = SimpleQueue[float]()  # the end may come before the last loss is read
         self._thread = threading.Thread(target=self._train, daemon=True)
         self.trainer.remove_callback(PrinterCallback)
         self.trainer.add_callback(_Turns(self))
@@ -168,8 +170,7 @@ class Trl:
         if self._thread.ident is None:  # not before: accelerate's state is that of the last trainer
             self._thread.start()
         self._turn.release()
-        self._done.acquire()
-        return self._loss
+        return self._losses.get()
 
     def wait(self) -> None:
         """Called in its thread: until the next step is wanted."""
@@ -177,8 +178,7 @@ class Trl:
 
     def stepped(self, loss: float) -> None:
         """Called in its thread: a step is done."""
-        self._loss = loss
-        self._done.release()
+        self._losses.put(loss)
 
     def _train(self) -> None:
         torch.set_num_threads(self._threads)  # a thread begins with OpenMP's own number
@@ -215,6 +215,26 @@ def contestants(race: TextRace, rounds: int) -> tuple[dict[str, Contestant], flo
         OURS: mine,
     }
     return found, sum(tokens) / len(tokens)
+
+
+def agreement(courses: Mapping[str, Course], dtype: str) -> str:
+    """Whether all trained the same: a sentence to stand under the table.
+
+    A loss that stays where it is would agree with anything, so it has to move by ten tolerances.
+
+    Raises:
+        SystemExit: a loss is not ours, or did not move.
+    """
+    allowed, own = APART[dtype], courses[OURS].losses
+    if abs(own[-1] - own[0]) < 10 * allowed * own[0]:
+        raise SystemExit(
+            f"the loss did not move, so it says nothing: {own[0]:.4f} to {own[-1]:.4f}"
+        )
+    for name, course in courses.items():
+        for step, (loss, mine) in enumerate(zip(course.losses, own, strict=True), start=1):
+            if not abs(loss - mine) <= allowed * mine:  # so that NaN is told too
+                raise SystemExit(f"{name}, step {step}: loss {loss:.6f}, {OURS} {mine:.6f}")
+    return f"equal losses: every step within {allowed:g} relative"
 
 
 def by_itself(race: TextRace, name: str, steps: int) -> Contestant:

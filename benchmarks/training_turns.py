@@ -110,8 +110,7 @@ class Alone:
     """A contestant in a process of its own.
 
     Attributes:
-        ready: CPU seconds from the start of Python to the end of the first step; of loading alone,
-            to its end.
+        ready: CPU seconds from the start of Python to the end of the first step.
         steady, peak: resident memory, GB, after some steps and at most.
     """
 
@@ -121,10 +120,9 @@ class Alone:
 
 
 def alone(make: Callable[[], Contestant], steps: int) -> None:
-    """Run a contestant by itself and print what ``in_processes`` reads; 0 steps only load it."""
+    """Run a contestant by itself and print what ``in_processes`` reads."""
     contestant = make()
-    if steps:
-        contestant.step()
+    contestant.step()
     ready = time.process_time()
     for _ in range(steps - 1):
         contestant.step()

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from lorareg.cli.root import err, out
 from lorareg.registry.finding import Finding
@@ -26,9 +27,10 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows under their heads."""
     sheet = Table(box=None, pad_edge=False, header_style="bold")
     for head in heads:
-        sheet.add_column(head, overflow="fold")
+        longest = max(map(len, head.split()), default=0)
+        sheet.add_column(head, overflow="fold", min_width=longest)
     for row in rows:
-        sheet.add_row(*row)
+        sheet.add_row(*map(Text, row))  # a list such as [to_q, to_k] is no markup
     out.print(sheet)
 
 

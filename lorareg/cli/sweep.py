@@ -35,6 +35,11 @@ class Compared:
         """The one with the lowest held-out loss."""
         return self.results[0] if self.results else None
 
+    @property
+    def winner(self) -> VariantResult | None:
+        """The best one to keep; none where some were stopped: one of those may be better."""
+        return None if any(row.state == "stopped" for row in self.rows) else self.best
+
     def folder(self, result: VariantResult) -> Path:
         """Of its run."""
         return next(v.folder for v in self.variants.values() if v.fingerprint == result.fingerprint)
@@ -58,7 +63,7 @@ def run_sweep(
     if not json:
         _print(compared, list(axes))
     note(f"curves: {plot.relative_to(workspace.root)}")
-    kept = _keep(workspace, asset, order, compared.best) if keep and compared.best else None
+    kept = _keep(workspace, asset, order, compared.winner) if keep and compared.winner else None
     if json:
         as_json(_document(compared, kept))
     elif kept:
@@ -76,7 +81,10 @@ def _train(
     found = sweep.variants(workspace, asset, axes, file.input if file else None)
     variants = {variant.name: variant for variant in found}
     orders = replace(order, options=options)
-    jobs = [Job(name, replace(orders, changes=v.values)) for name, v in variants.items()]
+    jobs = [
+        Job(name, replace(orders, changes=v.values, fingerprint=v.fingerprint))
+        for name, v in variants.items()
+    ]
     anew = options.get("restart") or options.get("force")
 
     def known(order: Order) -> Mapping[str, Any] | None:
@@ -114,10 +122,9 @@ def _print(compared: Compared, keys: Sequence[str]) -> None:
     lines = [_line(one, keys) for one in compared.results]
     for row in failed:
         values = compared.variants[row.name].values
-        error = (row.error or {}).get("what", "")
         empty = [""] * (len(HEADS) - 1)
-        lines.append([*(sweep.shown(values[key]) for key in keys), row.state, *empty, error])
-    table((*_short(keys), *HEADS, *(["error"] if failed else [])), lines)
+        lines.append([*(sweep.shown(values[key]) for key in keys), row.state, *empty])
+    table((*_short(keys), *HEADS), lines)
     if not sweep.measured_alike(compared.results):
         note(
             "the base alone has other held-out losses in some of them, so they are ordered by the "

@@ -21,7 +21,8 @@ def train_together(order: Order, options: str, json: bool) -> None:
         json: print one JSON document.
 
     Raises:
-        LoraregError: a process would change the manifest, and so would all others.
+        LoraregError: a process would change the manifest, and so would all others; or options
+            that cannot be read.
         typer.Exit: the exit status, if it is not 0.
     """
     if order.skip_broken:
@@ -34,7 +35,15 @@ def train_together(order: Order, options: str, json: bool) -> None:
     from lorareg.trainers.machine.launch import launch
 
     words = ["train", order.asset, *_words(order.options), *(["--json"] if json else [])]
-    status = launch(words, shlex.split(options))
+    try:
+        said = shlex.split(options)
+    except ValueError as error:
+        raise LoraregError(
+            f"--launch {options!r} cannot be read",
+            why=str(error),
+            fix="--launch '--num_processes 2'",
+        ) from error
+    status = launch(words, said)
     if status:
         raise typer.Exit(status)
 

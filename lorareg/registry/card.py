@@ -16,6 +16,7 @@ from lorareg.registry.lock import ImportedLock, Lock, TrainedLock, load_index
 from lorareg.registry.manifest import ImageManifest, TextManifest
 from lorareg.registry.workspace import AssetFolder, Workspace
 
+OWN_TEMPLATE = "tokenizer"  # the base's own, which whoever loads the base has
 GENERATED = "<!-- written by lorareg from manifest.yaml and lock.json; edit those -->"
 
 
@@ -102,6 +103,7 @@ def _facts(manifest: ImageManifest | TextManifest, lock: TrainedLock) -> list[st
         ("rank, alpha, scale", f"{result.rank}, {result.alpha:g}, {manifest.lora.scale:g}"),
         ("records", f"{inputs.dataset.records}, {result.held_out} of them held out"),
         *_prior(lock),
+        *_chat_template(lock),
         ("steps", f"{result.steps}, best at {result.best_step}"),
         ("held-out loss", _loss(lock)),
         ("fingerprint", f"`{lock.fingerprint}`"),
@@ -139,6 +141,12 @@ def _parent(lock: TrainedLock) -> list[tuple[str, str]]:
 def _prior(lock: TrainedLock) -> list[tuple[str, str]]:
     prior = lock.inputs.prior
     return [("class pictures", f"{prior.records} of {prior.path}")] if prior else []
+
+
+def _chat_template(lock: TrainedLock) -> list[tuple[str, str]]:
+    """The template an adapter has to be prompted with, where its base brings none."""
+    source = (lock.inputs.chat_template or {}).get("source", OWN_TEMPLATE)
+    return [] if source == OWN_TEMPLATE else [("chat template", f"`{source}`")]
 
 
 def _loss(lock: TrainedLock) -> str:

@@ -85,7 +85,8 @@ def read_utf8(path: Path, *, max_bytes: int) -> str:
         with path.open("rb") as stream:
             data = stream.read(max_bytes + 1)
     except FileNotFoundError as error:
-        raise NotFoundError(f"there is no {path.name} in {path.parent.name}/") from error
+        folder = path.absolute().parent.name
+        raise NotFoundError(f"there is no {path.name} in {folder}/") from error
     except OSError as error:
         raise InvalidFileError(f"cannot read {path.name}", why=str(error.strerror)) from error
     if len(data) > max_bytes:

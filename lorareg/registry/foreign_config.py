@@ -101,15 +101,18 @@ def _settle_kohya(changes: dict[str, Any], document: Mapping[str, Any]) -> None:
     changes.setdefault("train.caption_dropout", 0.0)
     changes.setdefault("train.batch_size", 1)
     changes.setdefault("train.scheduler", "constant")
+    changes.setdefault("train.warmup_steps", 0)
     if "unet_lr" in document:
         changes["train.learning_rate"] = float(document["unet_lr"])
-    changes["lora.text_encoder"] = document.get("network_train_unet_only") is not True
+    learns = changes.get("lora.text_encoder", True)
+    changes["lora.text_encoder"] = learns and document.get("network_train_unet_only") is not True
     if not changes["lora.text_encoder"]:
         changes.pop("train.text_encoder_learning_rate", None)
     if document.get("enable_bucket") is True:
         changes.setdefault("train.buckets.upscale", True)
     else:
         _drop(changes, "train.buckets.")
+        changes["train.buckets"] = None
     if document.get("shuffle_caption") is not True:
         if changes.get("train.tags.dropout"):
             changes["train.tags.shuffle"] = False

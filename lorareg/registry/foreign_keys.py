@@ -55,6 +55,18 @@ def _when(dotted: str, value: Any) -> Callable[[Any], dict[str, Any]]:
     return lambda on: {dotted: value} if on is True else {}
 
 
+def _unless_zero(dotted: str) -> Callable[[Any], dict[str, Any]]:
+    """A number of which 0 means off."""
+    return lambda value: {dotted: float(value)} if float(value) else {}
+
+
+def _encoder_rate(value: Any) -> dict[str, Any]:
+    """At a rate of 0 kohya's scripts leave the text encoder alone."""
+    if not float(value):
+        return {"lora.text_encoder": False}
+    return {"lora.text_encoder": True, "train.text_encoder_learning_rate": float(value)}
+
+
 def _separator(value: Any) -> str:
     return str(value).strip() or ","
 
@@ -84,9 +96,7 @@ SAYS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
     "max_train_epochs": _as("train.epochs", _whole),
     "learning_rate": _as("train.learning_rate", float),
     "unet_lr": _as("train.learning_rate", float),
-    "text_encoder_lr": lambda value: {
-        "lora.text_encoder": True, "train.text_encoder_learning_rate": float(value)
-    },
+    "text_encoder_lr": _encoder_rate,
     "optimizer": _as("train.optimizer", _named(OPTIMIZERS)),
     "optimizer_type": _as("train.optimizer", _named(OPTIMIZERS)),
     "scheduler": _as("train.scheduler", _named(SCHEDULERS)),
@@ -99,7 +109,7 @@ SAYS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
     "seed": _as("train.seed", _whole),
     "save_steps": _as("train.save_steps", _whole),
     "save_every_n_steps": _as("train.save_steps", _whole),
-    "min_snr_gamma": _as("train.min_snr_gamma", float),
+    "min_snr_gamma": _unless_zero("train.min_snr_gamma"),
     "noise_offset": _as("train.noise_offset", float),
     "zero_terminal_snr": _when("train.zero_terminal_snr", True),
     "enable_bucket": _when("train.buckets.step", 64),

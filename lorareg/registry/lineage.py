@@ -14,6 +14,7 @@ from lorareg.registry import lock, manifest, yamlfile
 from lorareg.registry.ids import RECIPE, AssetId, Ref
 from lorareg.registry.lock import Lock, Member, ParentInput, RecipeLock, TrainedLock
 from lorareg.registry.manifest import Manifest
+from lorareg.registry.terms import is_wider
 from lorareg.registry.workspace import Workspace
 
 
@@ -113,6 +114,23 @@ def ancestors(workspace: Workspace, known: Lock | RecipeLock) -> list[ParentInpu
     while isinstance(here, TrainedLock) and here.inputs.parent and here.inputs.parent not in found:
         found.append(here.inputs.parent)
         here = _lock_behind(workspace, here)
+    return found
+
+
+def hidden_ancestors(workspace: Workspace, child: Manifest, known: Lock) -> list[str]:
+    """Adapters it descends from that fewer people may see, with who may, as manifests say now.
+
+    Whoever has a child's weights has most of what its parents learned.
+    """
+    found = []
+    for parent in ancestors(workspace, known):
+        if parent.file:
+            continue
+        asset = _asset(Ref.parse(parent.ref))
+        if workspace.folder(asset).manifest.is_file():
+            theirs = workspace.load_manifest(asset).visibility
+            if is_wider(child.visibility, theirs):
+                found.append(f"{asset} ({theirs})")
     return found
 
 

@@ -265,17 +265,22 @@ class TextManifest(Manifest):
     train: TextTraining = TextTraining()
 
 
-def parse(document: dict[str, Any], name: str) -> ImageManifest | TextManifest:
-    """Check a manifest; ``name`` is how errors call it.
+def parse(document: dict[str, Any], name: str, fix: str = "") -> ImageManifest | TextManifest:
+    """Check a manifest.
+
+    Args:
+        document: its content.
+        name: how errors call it.
+        fix: what to do about wrong values; by default, to edit it.
 
     Raises:
         InvalidFileError: lists every problem at once.
     """
     task = document.get("task")
     if task == "text-to-image":
-        return check(ImageManifest, document, name)
+        return check(ImageManifest, document, name, fix=fix)
     if task == "text-generation":
-        return check(TextManifest, document, name)
+        return check(TextManifest, document, name, fix=fix)
     near = difflib.get_close_matches("task", document.keys() - {"task"}, n=1, cutoff=0.6)
     found = f"; did you mean it by {near[0]!r}?" if near and task is None else ""
     raise InvalidFileError(
@@ -290,10 +295,12 @@ def load(path: Path, asset: AssetId) -> ImageManifest | TextManifest:
     return check_document(yamlfile.load(path), asset)
 
 
-def check_document(document: dict[str, Any], asset: AssetId) -> ImageManifest | TextManifest:
+def check_document(
+    document: dict[str, Any], asset: AssetId, fix: str = ""
+) -> ImageManifest | TextManifest:
     """Check the content of an asset's manifest, and that it is that asset's."""
     shown = f"manifests/{asset}/manifest.yaml"
-    manifest = parse(document, shown)
+    manifest = parse(document, shown, fix)
     if manifest.id != asset:
         raise InvalidFileError(
             f"{shown} says it is {manifest.id}",

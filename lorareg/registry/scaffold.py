@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,8 @@ from lorareg.registry.pointer import Pointer
 from lorareg.registry.workspace import Workspace
 
 SCHEMA_FILE = "manifest.schema.json"
+NOT_WRITTEN = "nothing was written: correct the option, or the config of --from, that says so"
+HELD_OUT = 0.1  # of the records
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ def write(workspace: Workspace, wish: Wish) -> Pointer:
     """Let DVC track the dataset, then write ``manifest.yaml`` for a new adapter.
 
     Raises:
-        LoraregError: it exists, or task and base do not go together.
+        LoraregError: it exists, task and base do not go together, or a value is out of bounds.
     """
     folder = workspace.folder(wish.asset)
     if wish.asset.kind == RECIPE:
@@ -54,12 +57,28 @@ def write(workspace: Workspace, wish: Wish) -> Pointer:
         )
     task = wish.task or _guess_task(workspace, wish)
     chosen = pinned(wish.base or default_base(workspace, task), task)
-    text = yamlfile.edited(_text(workspace, wish, task, chosen), wish.changes, folder.manifest)
-    manifest.parse(yamlfile.parse(text, folder.manifest), f"manifests/{wish.asset}/manifest.yaml")
+    first = _text(workspace, wish, task, chosen)
+    text = yamlfile.edited(first, _needed(wish.changes, first, folder.manifest), folder.manifest)
+    shown = f"manifests/{wish.asset}/manifest.yaml"
+    manifest.parse(yamlfile.parse(text, folder.manifest), shown, NOT_WRITTEN)
     tracked = workspace.store.track(workspace.root / wish.data)
     write_schema(workspace)
     write_atomically(folder.manifest, text)
     return tracked
+
+
+def _needed(changes: Mapping[str, Any], text: str, path: Path) -> dict[str, Any]:
+    """Without those that switch off what the text does not have."""
+    document = yamlfile.parse(text, path)
+
+    def there(dotted: str) -> bool:
+        *parents, key = dotted.split(".")
+        place: Any = document
+        for parent in parents:
+            place = place.get(parent, {})
+        return key in place
+
+    return {key: value for key, value in changes.items() if value is not None or there(key)}
 
 
 def write_schema(workspace: Workspace) -> None:
@@ -102,6 +121,7 @@ def _text(workspace: Workspace, wish: Wish, task: str, chosen: Base) -> str:
     revision = f", revision: {chosen.revision}" if chosen.revision else ""
     trigger = wish.trigger or wish.asset.name
     image = task == "text-to-image"
+    own = _image_lines(workspace, wish, found, trigger) if image else []
     lines = [
         f"# yaml-language-server: $schema=../../../.lorareg/{SCHEMA_FILE}",
         f"schema: {manifest.SCHEMA}",
@@ -112,7 +132,7 @@ def _text(workspace: Workspace, wish: Wish, task: str, chosen: Base) -> str:
         f"base: {{model: {_quoted(chosen.model)}{revision}}}",
         *([f"trigger: {_quoted(trigger)}"] if image else []),
         f"dataset: {{path: {_quoted(wish.data)}}}",
-        *(_image_lines(workspace, wish, found, trigger) if image else _text_lines(wish)),
+        *(own or _text_lines(workspace, wish, found)),
         "owners: []",
         "visibility: team",
     ]
@@ -122,44 +142,59 @@ def _text(workspace: Workspace, wish: Wish, task: str, chosen: Base) -> str:
 def _image_lines(
     workspace: Workspace, wish: Wish, found: base.ResolvedBase, trigger: str
 ) -> list[str]:
-    preset = presets.image(wish.asset.kind, found.model)
-    side = base.default_resolution(found.path) if found.layout == "diffusers" else 512
+    preset = presets.image(wish.asset.kind, found)
+    folder = found.path if found.layout == "diffusers" else None
+    side = base.default_resolution(folder) if folder else preset.resolution
     return [
         f"lora: {{rank: {preset.rank}, alpha: {preset.alpha}, targets: {preset.targets}}}",
         "train:",
         f"  resolution: {side}",
+        *(["  buckets: {step: 64}"] if preset.buckets and side % 64 == 0 else []),
         f"  batch_size: {preset.batch_size}",
         f"  epochs: {_epochs(workspace, wish, preset)}",
         f"  learning_rate: {preset.learning_rate}",
         "  scheduler: cosine",
-        "  validation: {share: 0.1, patience: 10}",
+        f"  warmup_steps: {preset.warmup_steps}",
+        f"  caption_dropout: {preset.caption_dropout}",
+        f"  validation: {{share: {HELD_OUT}, patience: 10}}",
         "  seed: 42",
         f"sample: {{prompts: [{_quoted(trigger)}], guidance: {preset.guidance}}}",
     ]
 
 
-def _text_lines(wish: Wish) -> list[str]:
-    preset = presets.text(wish.asset.kind)
+def _text_lines(workspace: Workspace, wish: Wish, found: base.ResolvedBase) -> list[str]:
+    preset = presets.text(wish.asset.kind, found)
+    batches = math.ceil(_dialogues(workspace.root / wish.data) * (1 - HELD_OUT) / preset.batch_size)
+    fewest, most = preset.epochs
     return [
         f"lora: {{rank: {preset.rank}, alpha: {preset.alpha}, targets: {preset.targets}}}",
         "train:",
         f"  max_length: {preset.max_length}",
+        *(["  packing: true"] if preset.packing else []),
         f"  batch_size: {preset.batch_size}",
-        f"  epochs: {preset.epochs}",
+        f"  epochs: {min(most, max(fewest, round(preset.steps / max(1, batches))))}",
         f"  learning_rate: {preset.learning_rate}",
         "  scheduler: cosine",
-        "  validation: {share: 0.1, patience: 3}",
+        f"  warmup_steps: {preset.warmup_steps}",
+        f"  validation: {{share: {HELD_OUT}, patience: 3}}",
         "  seed: 42",
         'sample: {prompts: ["What is your favourite food?", "How are you today?"]}',
     ]
 
 
+def _dialogues(data: Path) -> int:
+    """How many there are: a line each."""
+    files = sorted(data.rglob("*.jsonl")) if data.is_dir() else [data]
+    return sum(bool(line.strip()) for file in files for line in file.open("rb"))
+
+
 def _epochs(workspace: Workspace, wish: Wish, preset: presets.ImagePreset) -> int:
-    """As many rounds over the pictures as give the steps that the kind wants."""
+    """As many rounds over the pictures that are learned as give the steps that the kind wants."""
     from lorareg.registry.dataset import scan
 
     pictures = len(scan(workspace.root / wish.data, workspace.digests).images)
-    return max(1, round(preset.steps * preset.batch_size / max(1, pictures)))
+    batches = math.ceil(round(pictures * (1 - HELD_OUT)) / preset.batch_size)
+    return max(1, round(preset.steps / max(1, batches)))
 
 
 def _quoted(text: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorareg.errors import IntegrityError, LoraregError, listed
-from lorareg.registry import card, digest, lock, pointer
+from lorareg.registry import card, digest, lineage, lock, pointer
 from lorareg.registry.header import read_header
 from lorareg.registry.ids import RECIPE, AssetId
 from lorareg.registry.pointer import Pointer, pointer_path
@@ -52,10 +52,12 @@ def push(workspace: Workspace, assets: Sequence[AssetId], say: Say) -> Pushed:
 
     Raises:
         IntegrityError: weights that are not the lock's; nothing was committed.
+        LoraregError: an adapter that more people may see than one it descends from.
         ExternalToolError: a remote said no; run the same push again.
     """
     for asset in assets:
         _refuse_modified(workspace, asset)
+        _refuse_hidden(workspace, asset)
         card.refresh(workspace, asset)
     pointers = [found for asset in assets for found in _track(workspace, asset)]
     paths = _commit_paths(workspace, assets)
@@ -125,6 +127,20 @@ def _refuse_modified(workspace: Workspace, asset: AssetId) -> None:
             f"{asset}: weights/ does not match its lock.json",
             why="somebody changed the files after training; nothing was pushed",
             fix=f"restore them: lorareg pull {asset}, or train again",
+        )
+
+
+def _refuse_hidden(workspace: Workspace, asset: AssetId) -> None:
+    known = workspace.load_lock(asset) if asset.kind != RECIPE else None
+    if known is None or not lineage.ancestors(workspace, known):
+        return
+    manifest = workspace.load_manifest(asset)
+    if hidden := lineage.hidden_ancestors(workspace, manifest, known):
+        raise LoraregError(
+            f"{asset} is {manifest.visibility}, but it descends from {', '.join(hidden)}",
+            why="its weights hold most of what its parents learned; nothing was pushed",
+            fix=f"set a narrower visibility in manifests/{asset}/manifest.yaml, or train it "
+            "without that parent",
         )
 
 

@@ -13,6 +13,8 @@ from lorareg.registry.schema import Strict
 Commercial = Literal["none", "images", "services", "resale"]
 LEVELS: tuple[Commercial, ...] = get_args(Commercial)
 """From the narrowest to the widest; each allows what those before it allow."""
+AUDIENCES = ("private", "team", "public")
+"""Values of ``visibility``, from few people to all."""
 
 
 class License(Strict):
@@ -130,3 +132,12 @@ def _both(one: frozenset[str] | None, other: frozenset[str] | None) -> frozenset
     if one is None or other is None:
         return other if one is None else one
     return one & other
+
+
+def is_wider(visibility: str, other: str) -> bool:
+    """Whether more people may see the one than the other.
+
+    >>> is_wider("public", "private"), is_wider("team", "team")
+    (True, False)
+    """
+    return AUDIENCES.index(visibility) > AUDIENCES.index(other)

@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Iterator
 
 from lorareg.errors import LoraregError
-from lorareg.registry import dataset, digest, lock, pointer
+from lorareg.registry import dataset, digest, lineage, lock, pointer
 from lorareg.registry.digest import DigestCache
 from lorareg.registry.finding import Finding
 from lorareg.registry.ids import AssetId
@@ -41,7 +41,7 @@ def verify(workspace: Workspace, asset: AssetId, *, quick: bool = False) -> list
         findings += _inputs(workspace, folder, found)
     if isinstance(found, ImportedLock):
         findings.append(_fingerprint(found.fingerprint, found.inputs.fingerprint()))
-    return [*findings, *_terms(workspace, asset)]
+    return [*findings, *_terms(workspace, asset, found)]
 
 
 def _outputs(
@@ -107,12 +107,16 @@ def _inputs(workspace: Workspace, folder: AssetFolder, found: TrainedLock) -> It
             yield Finding(ok, data.path, detail)
 
 
-def _terms(workspace: Workspace, asset: AssetId) -> Iterator[Finding]:
+def _terms(workspace: Workspace, asset: AssetId, found: Lock) -> Iterator[Finding]:
     try:
         manifest = workspace.load_manifest(asset)
+        hidden = lineage.hidden_ancestors(workspace, manifest, found)
     except LoraregError as error:
         yield Finding(False, "manifest.yaml", str(error))
         return
+    if hidden:
+        detail = f"{manifest.visibility}, but it descends from {', '.join(hidden)}"
+        yield Finding(False, "visibility", detail)
     yield Finding(True, "manifest.yaml", manifest.schema_)
     for what, date in _dates(manifest):
         valid = date >= datetime.date.today()

@@ -222,7 +222,8 @@ class Workspace:
         from lorareg.registry import manifest
 
         path = self.folder(asset).manifest
-        yamlfile.edit(path, changes, lambda new: manifest.check_document(new, asset))
+        fix = f"correct the new value; nothing was written into manifests/{asset}/manifest.yaml"
+        yamlfile.edit(path, changes, lambda new: manifest.check_document(new, asset, fix))
 
     def changed_manifest(
         self, asset: AssetId, changes: Mapping[str, Any]

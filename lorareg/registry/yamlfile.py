@@ -41,7 +41,10 @@ def load(path: Path) -> dict[str, Any]:
             large or too deep.
     """
     if not path.is_file():
-        raise NotFoundError(f"there is no {path.name} in {path.parent.name}/")
+        raise NotFoundError(
+            f"there is no {path.name} in {path.absolute().parent.name}/",
+            why="it is a folder" if path.is_dir() else "",
+        )
     return parse(read_utf8(path, max_bytes=MAX_BYTES), path)
 
 

@@ -19,6 +19,7 @@ from lorareg.trainers.core.watching import Watcher
 from lorareg.trainers.machine import footprint, runtime
 from lorareg.trainers.machine.probe import Work
 from lorareg.trainers.machine.ranks import Ranks
+from lorareg.trainers.machine.rehearsed import Rehearsed
 from lorareg.trainers.packed.install import install
 from lorareg.trainers.prepare import Prepared
 from lorareg.trainers.quiet import quiet_libraries
@@ -120,7 +121,8 @@ def _adapted(prepared: Prepared, place: Runtime, ranks: Ranks, watcher: Watcher)
         watcher.note(parents.start(adapters, prepared.parent))
     if ranks.leads:
         heaviest = task.rehearsal(min(manifest.train.batch_size, len(task.ids)))
-        for line in footprint.notes(adapters, heaviest, manifest.train, place):
+        known = Rehearsed.of(prepared.inputs, place).peak_bytes
+        for line in footprint.notes(adapters, heaviest, manifest.train, place, known):
             watcher.note(line)
     install(models, adapters, place)
     return adapters

@@ -23,6 +23,7 @@ from lorareg.trainers.data.check.wishes import Wishes
 from lorareg.trainers.data.class_pictures import ClassPictures
 from lorareg.trainers.data.records import of_dialogues, of_pictures, read_pictures
 
+NAMED = 3  # files of one finding
 Stage = Callable[[str, int, int], None]
 
 
@@ -146,13 +147,19 @@ def _refuse_errors(report: Report) -> None:
     if not errors:
         return
     what = f"dataset {report.dataset} has {len(errors)} problem{'s' * (len(errors) > 1)}"
-    lines = [f"{', '.join(f.files[:3]) or report.dataset}: {f.why}" for f in errors]
+    lines = [f"{_named(f.files) or report.dataset}: {f.why}" for f in errors]
     why = "\n" + listed(lines, limit=100)
     broken = [name for finding in errors if finding.code == "broken" for name in finding.files]
     if broken:
         raise BrokenPicturesError(what, why, broken)
     fixes = dict.fromkeys(finding.fix for finding in errors)
     raise InvalidFileError(what, why=why, fix="; ".join(fixes))
+
+
+def _named(files: Sequence[str]) -> str:
+    """A few files, and how many more there are."""
+    more = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
+    return ", ".join(files[:NAMED]) + more
 
 
 def _template(task: Task) -> dict[str, str] | None:

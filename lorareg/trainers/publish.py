@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 
 from lorareg.registry import card, lock
 from lorareg.registry.base import public_name
-from lorareg.registry.files import sync_folder
+from lorareg.registry.files import sync_folder, write_atomically
 from lorareg.registry.lock import TrainedLock
 from lorareg.registry.manifest import ImageManifest, TextManifest
 from lorareg.registry.workspace import AssetFolder, Workspace
@@ -28,7 +29,7 @@ def publish(
     fresh = run / "weights"
     shutil.rmtree(fresh, ignore_errors=True)
     write_weights(fresh, manifest, made.adapter, fingerprint)
-    _replace_folder(fresh, folder.weights)
+    replace_folder(fresh, folder.weights)
     remote = workspace.settings.remotes.get(manifest.visibility)
     workspace.store.track(folder.weights, remote=remote)
     preview = run / "preview.png"
@@ -83,13 +84,29 @@ def write_weights(
         peft.write(folder, adapter, public_name(manifest.base), notes)
 
 
-def _replace_folder(fresh: Path, target: Path) -> None:
+def replace_folder(fresh: Path, target: Path) -> None:
     """Put ``fresh`` in the place of ``target``; a kill leaves one of the two, or a missing one."""
-    old = fresh.with_name("weights.old")
-    shutil.rmtree(old, ignore_errors=True)
+    old, near = (target.with_name(f".{target.name}.{end}") for end in ("old", "new"))
+    for left in (old, near):
+        shutil.rmtree(left, ignore_errors=True)
     target.parent.mkdir(parents=True, exist_ok=True)
+    ready = _beside(fresh, near)
     if target.exists():
         target.rename(old)
-    fresh.rename(target)
+    ready.rename(target)
     sync_folder(target.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _beside(fresh: Path, near: Path) -> Path:
+    """``near``, with what was in ``fresh``: a rename, or a copy where runs are on another disk."""
+    try:
+        return fresh.rename(near)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+    near.mkdir()
+    for file in fresh.iterdir():
+        write_atomically(near / file.name, file.read_bytes())
+    shutil.rmtree(fresh)
+    return near

@@ -66,6 +66,12 @@ def reproduce(workspace: Workspace, ref: Ref, watcher: Watcher) -> Reproduction:
     if not ref.version and (here := workspace.load_lock(asset)):
         _trained(here)
     revision = f"{asset}@{ref.version}" if ref.version else "HEAD"
+    if workspace.history.head() is None:
+        raise NotFoundError(
+            f"{asset} is not in git yet",
+            why="a checkout is trained, and this registry has no commit",
+            fix=f"lorareg push {asset}; or git add --all && git commit",
+        )
     with workspace.history.worktree(revision) as top:
         clean = Workspace(top)
         clean.store.borrow(workspace.store)
@@ -99,6 +105,8 @@ def _take_changes_along(
     folders = zip(manifest.data_paths, workspace.data(manifest), clean.data(manifest), strict=True)
     for name, data, target in folders:
         if data.exists() and _is_modified(workspace, data):
+            if target.is_dir():  # of bytes that are in git itself
+                shutil.rmtree(target)
             target.parent.mkdir(parents=True, exist_ok=True)
             copy = shutil.copytree if data.is_dir() else shutil.copyfile
             copy(data, target)

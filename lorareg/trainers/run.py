@@ -13,6 +13,7 @@ from lorareg.registry.ids import AssetId
 from lorareg.registry.lock import TrainedLock
 from lorareg.registry.manifest import ImageManifest, TextManifest
 from lorareg.registry.workspace import Workspace
+from lorareg.trainers import left_off
 from lorareg.trainers.adapters import parents
 from lorareg.trainers.adapters.parents import Parent
 from lorareg.trainers.changes import fingerprint_now
@@ -74,6 +75,8 @@ def train(workspace: Workspace, asset: AssetId, options: Options, watcher: Watch
     with exclusive(run, asset) if ranks.leads else nullcontext(), stop_on_signals(asked) as stop:
         if ranks.leads:
             go_back(run, options, done)
+            for line in left_off.notes(workspace, manifest, known, run):
+                watcher.note(line)
             trackers.declare(run, trackers.wanted(workspace, manifest))
         made = execute(workspace, prepared, options, run, watcher, stop)
         found = publish(workspace, folder, prepared, made, run)

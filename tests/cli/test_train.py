@@ -40,6 +40,8 @@ def two(registry: Path) -> Path:
         (["ink", "--launch", "--cpu", "--executor", "ray"], "--launch trains one adapter"),
         (["ink", "--launch", "--cpu", "--jobs", "2"], "--launch trains one adapter"),
         (["ink", "--launch", "--cpu", "--skip-broken"], "--launch does not go together with"),
+        (["ink", "--launch", "--num_processes '2"], "No closing quotation"),
+        (["ink", "--launch", "--num_proc 2 --bogus"], "options that accelerate does not take"),
         (["ink", "--set", "dataset.waiver=x"], "--set dataset.waiver is refused"),
         (["ink", "--sweep", "dataset.waiver=x"], "--sweep dataset.waiver is refused"),
         (["ink", "--set", "lora.rank"], "--set 'lora.rank' is not KEY=VALUE"),
@@ -56,6 +58,17 @@ def test_what_makes_no_sense_is_refused_with_what_would(
     assert words in answer.err
     assert "fix" in answer.err
     assert {path: path.read_bytes() for path in two.rglob("*") if path.is_file()} == before
+
+
+def test_a_value_that_no_manifest_can_hold_is_not_written(two: Path) -> None:
+    path = two / "manifests/style/ink/manifest.yaml"
+
+    answer = lorareg(two, "train", "ink", "--set", "lora.rank=100000")
+
+    assert answer.code == 2
+    assert "lora.rank" in answer.err
+    assert "correct the new value; nothing was written" in answer.err
+    assert path.read_text() == MANIFEST.format(kind="style", name="ink")
 
 
 def test_an_empty_registry_has_nothing_to_train(registry: Path) -> None:

@@ -88,6 +88,19 @@ def test_a_clone_reproduces_to_the_bit(clone: Path) -> None:
     assert again.json["verdict"] == "identical"
 
 
+def test_class_pictures_that_are_in_git_itself_are_reproduced(registry: Path) -> None:
+    (registry / "data/class.dvc").unlink()
+    ignored = registry / "data/.gitignore"
+    ignored.write_text(ignored.read_text(encoding="utf-8").replace("/class\n", ""))
+    git(registry, "add", "--all", "data")
+    git(registry, "commit", "--quiet", "-m", "class pictures without DVC")
+
+    answer = lorareg(registry, "reproduce", "character/dot", "--json")
+
+    assert answer.code == 0, answer.err
+    assert answer.json["verdict"] == "identical"
+
+
 def test_a_changed_class_picture_is_named(registry: Path) -> None:
     Image.new("RGB", (48, 48), "red").save(registry / "data/class/img00.png")
 

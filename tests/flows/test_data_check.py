@@ -129,6 +129,16 @@ def test_a_change_of_caption_vocabulary_or_wish_is_seen(tmp_path: Path) -> None:
     assert len(by_code(larger.json)["too-small"]) == 12
 
 
+def test_an_adapter_with_buckets_is_held_to_its_buckets(registry: Path) -> None:
+    set_keys(registry, "character/dot", "train.resolution=64")
+    square = lorareg(registry, "data", "check", "character/dot", "--json")
+    set_keys(registry, "character/dot", "train.buckets.step=32")
+    shapes = lorareg(registry, "data", "check", "character/dot", "--json")
+
+    assert len(by_code(square.json)["too-small"]) == 8
+    assert "too-small" not in by_code(shapes.json)
+
+
 def test_training_names_every_error_before_anything_loads(registry: Path) -> None:
     (registry / "data/dots/img00.png").write_bytes(b"no picture")
     lines = (registry / "data/dots/metadata.csv").read_text(encoding="utf-8").splitlines()

@@ -110,6 +110,28 @@ def test_ctrl_c_while_pictures_are_encoded_keeps_those_that_are(registry: Path) 
     assert encoded == [f"encoding pictures {number}/5" for number in range(1, 6)]
 
 
+def test_a_run_that_begins_anew_says_what_changed_and_where_the_other_was_stopped(
+    registry: Path,
+) -> None:
+    with pytest.raises(InterruptedTrainingError):
+        run(registry, watcher=Told(ctrl_c_at="step 2/12"))
+    set_keys(registry, "character/dot", "train.learning_rate=0.003")
+    anew = Told()
+    run(registry, watcher=anew)
+    captions = registry / "data/dots/metadata.csv"
+    captions.write_text(captions.read_text(encoding="utf-8").replace("a red", "the red"))
+    again = Told()
+    run(registry, watcher=again)
+
+    (stopped,) = [note for note in anew.notes if "was stopped" in note]
+    assert stopped.startswith("begins at step 0: a run with other inputs was stopped after step 2 ")
+    assert "train.learning_rate: " in stopped
+    assert " -> 0.003" in stopped
+    (changed,) = [note for note in again.notes if note.startswith("changed since it was trained")]
+    assert "caption of img00.png changed" in changed
+    assert not [note for note in again.notes if "was stopped" in note], "that one is ended"
+
+
 def test_two_processes_train_one_adapter(trained: Path, capfd: pytest.CaptureFixture[str]) -> None:
     alone, folder = Workspace(trained).load_lock(DOT), Workspace(trained).folder(DOT)
     before = diffusers.read(folder.weights / diffusers.FILE)

@@ -7,6 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from lorareg.cli.watch import RunWatcher
+from lorareg.errors import LoraregError
+from lorareg.registry.ids import AssetId
+from lorareg.registry.workspace import Workspace
+from lorareg.trainers.runs import sweep
+from lorareg.trainers.runs.orders import Order, carry_out
 from tests.flows.conftest import lorareg
 
 ROOT = Path(__file__).parents[2]
@@ -76,10 +82,24 @@ def test_a_sweep_that_compares_nothing_is_refused_with_its_reasons(registry: Pat
     manifest = registry / "manifests" / "character" / "dot" / "manifest.yaml"
     before = manifest.read_bytes()
 
-    for sweep, words in REFUSED.items():
-        answer = lorareg(registry, "train", "dot", "--sweep", sweep, "--keep", "best")
+    for asked, words in REFUSED.items():
+        answer = lorareg(registry, "train", "dot", "--sweep", asked, "--keep", "best")
         assert answer.code == 2
         assert words in answer.err
 
     assert manifest.read_bytes() == before
     assert not (registry / ".lorareg" / "runs").exists()
+
+
+def test_a_variant_of_a_manifest_that_was_edited_meanwhile_is_refused(registry: Path) -> None:
+    workspace, asset = Workspace(registry), AssetId("character", "dot")
+    (variant,) = sweep.variants(workspace, asset, {"lora.rank": [2]}, None)
+    workspace.edit_manifest(asset, {"train.epochs": 7})
+    order = Order(
+        str(registry), str(asset), changes=variant.values, fingerprint=variant.fingerprint
+    )
+
+    with pytest.raises(LoraregError, match="was edited while its sweep ran"):
+        carry_out(order, RunWatcher("dot"))
+
+    assert not variant.folder.exists()

@@ -57,6 +57,9 @@ def test_a_packed_run_on_a_base_without_a_template_records_one_and_replies(tmp_p
     said = lorareg(root, "generate", "tone/sailor", "--prompt", "Who are you?", "--grid", "--json")
 
     assert "2 dialogues, " in told.err
+    assert "the base has no chat template: lorareg/plain-v1 is used" in " ".join(told.err.split())
+    card = (root / "manifests/tone/sailor/README.md").read_text(encoding="utf-8")
+    assert "| chat template | `lorareg/plain-v1` |" in card
     assert lock["inputs"]["chat_template"] == {
         "source": "lorareg/plain-v1",
         "digest": "sha256:28b1a996da51548699fe9a975c724860bf98ae6e8a433ed5938ccb6f285623f8",
@@ -70,7 +73,11 @@ def test_a_packed_run_on_a_base_without_a_template_records_one_and_replies(tmp_p
 
 def test_preference_pairs_are_checked_learned_and_replied_with(tmp_path: Path) -> None:
     root = make(tmp_path, "llama", PAIRS)
+    several = [{**row, "prompt": f"{row['prompt']} {n}"} for n in range(3) for row in PAIRS]
+    data = root / "data" / "talk.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in several), encoding="utf-8")
     refused = lorareg(root, "train", "tone/sailor")
+    data.write_text("".join(json.dumps(row) + "\n" for row in PAIRS), encoding="utf-8")
     set_keys(root, "tone/sailor", "train.dpo={beta: 0.1, sft_weight: 1.0}")
 
     check = lorareg(root, "data", "check", "tone/sailor")
@@ -79,6 +86,7 @@ def test_preference_pairs_are_checked_learned_and_replied_with(tmp_path: Path) -
 
     assert refused.code == 2
     assert "set train.dpo: {beta: 0.1}" in refused.err
+    assert "talk.jsonl:3 and 3 more: a preference pair" in " ".join(refused.err.split())
     assert check.code == 0, check.out
     assert "2 preference pairs, " in told.err
     assert lock["result"]["train_loss"] < 0.69  # log 2: nothing preferred

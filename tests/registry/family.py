@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from lorareg.registry import lineage, lock
+from lorareg.registry.base import resolve
+from lorareg.registry.digest import DigestCache
 from lorareg.registry.ids import AssetId
 from lorareg.registry.lock import Lock, Member, ParentInput
+from lorareg.registry.manifest import Base
 from lorareg.registry.workspace import Workspace
 from lorareg.weights.adapter import LoraAdapter
 from lorareg.weights.formats import diffusers
 
 GOLDEN_LOCK = Path(__file__).parents[1] / "golden/v1/lock.json"
+AVATAR = resolve(Base(model="builtin:avatar"), "text-to-image", Path(), DigestCache(None)).digest
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -56,6 +60,7 @@ class Family:
         """Write a lock whose weights have the digest of ``letter``; pins the parent at HEAD."""
         document: dict[str, Any] = json.loads(GOLDEN_LOCK.read_text(encoding="utf-8"))
         document["asset"] = name
+        document["inputs"]["base"]["digest"] = AVATAR
         for output in document["outputs"].values():
             output["tensors"] = tensors(letter) if output["tensors"] else None
         if parent:

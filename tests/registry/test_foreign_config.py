@@ -122,15 +122,26 @@ def test_what_kohya_does_without_being_told_is_said(tmp_path: Path) -> None:
     assert taken.changes["lora.text_encoder"] is True
     assert taken.changes["train.caption_dropout"] == 0.0
     assert taken.changes["train.scheduler"] == "constant"
+    assert taken.changes["train.warmup_steps"] == 0
 
 
 def test_switches_that_are_off_leave_their_settings_out(tmp_path: Path) -> None:
     off = kohya(tmp_path, "keep_tokens = 2", "bucket_reso_steps = 32", "enable_bucket = false")
     on = kohya(tmp_path, "keep_tokens = 2", "shuffle_caption = true", "enable_bucket = true")
 
-    assert not [key for key in off.changes if key.startswith(("train.tags", "train.buckets"))]
+    assert not [key for key in off.changes if key.startswith(("train.tags", "train.buckets."))]
+    assert off.changes["train.buckets"] is None, "a preset may have some"
     assert on.changes["train.tags.keep_first"] == 2
     assert on.changes["train.buckets.upscale"] is True, "kohya enlarges unless it is forbidden"
+
+
+def test_zeros_that_mean_off_are_off(tmp_path: Path) -> None:
+    found = kohya(tmp_path, "min_snr_gamma = 0", "noise_offset = 0.0", "text_encoder_lr = 0")
+
+    assert "train.min_snr_gamma" not in found.changes
+    assert "train.text_encoder_learning_rate" not in found.changes
+    assert found.changes["lora.text_encoder"] is False
+    assert parse(document(found.changes), "manifest.yaml")
 
 
 @pytest.mark.parametrize("text", [LORA_SCRIPTS, KOHYA])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lorareg.errors import InvalidFileError, LoraregError, NotFoundError
-from lorareg.registry import lineage
+from lorareg.registry import lineage, sharing, verify
 from lorareg.registry.ids import AssetId
 from lorareg.registry.lock import ParentInput
 from lorareg.trainers.changes import changed_inputs
@@ -264,3 +264,29 @@ def test_a_release_with_the_same_weights_is_no_change(family: Family) -> None:
     )
 
     assert not [change for change in changes if "parent" in change]
+
+
+def test_a_child_that_more_people_may_see_than_a_parent_is_named_and_not_pushed(
+    family: Family,
+) -> None:
+    for name, parent in (("ink", None), ("wash", "style/ink"), ("line", "style/wash")):
+        family.write(f"style/{name}", parent=parent)
+        family.commit()
+        before = family.input_of(f"style/{name}")
+        family.lock(f"style/{name}", {"ink": "a", "wash": "b", "line": "c"}[name], parent=before)
+    line = AssetId("style", "line")
+    family.workspace.edit_manifest(AssetId("style", "ink"), {"visibility": "private"})
+
+    child, known = family.workspace.load_manifest(line), family.loaded("style/line")
+    findings = verify.verify(family.workspace, line)
+    with pytest.raises(LoraregError, match="style/line is team, but it descends from") as caught:
+        sharing.push(family.workspace, [line], print)
+
+    assert lineage.hidden_ancestors(family.workspace, child, known) == ["style/ink (private)"]
+    (finding,) = [each for each in findings if each.what == "visibility"]
+    assert not finding.ok
+    assert "style/ink (private)" in finding.detail
+    assert "nothing was pushed" in caught.value.why
+    family.workspace.edit_manifest(line, {"visibility": "private"})
+    child = family.workspace.load_manifest(line)
+    assert lineage.hidden_ancestors(family.workspace, child, known) == []

@@ -11,6 +11,7 @@ from PIL import Image, ImageCms, ImageFilter
 
 from lorareg.registry import dataset
 from lorareg.registry.digest import DigestCache
+from lorareg.registry.image_training import Buckets
 from lorareg.trainers.data.check.findings import Finding
 from lorareg.trainers.data.check.pictures import findings
 from lorareg.trainers.data.check.probes import probe_all
@@ -21,14 +22,21 @@ SIZE = (288, 256)
 
 
 def found(
-    folder: Path, *, resolution: int = 256, kind: str | None = None, held_out: Collection[str] = ()
+    folder: Path,
+    *,
+    resolution: int = 256,
+    kind: str | None = None,
+    held_out: Collection[str] = (),
+    buckets: Buckets | None = None,
+    alpha_is_mask: bool = False,
 ) -> list[Finding]:
     listing = dataset.scan(folder, DigestCache(None))
     files = {name: folder / name for name in listing.images}
     facts, broken = probe_all(files, listing.files, None, lambda done: None)
     return findings(
-        facts, broken, listing.files, resolution=resolution, kind=kind, held_out=held_out
-    )
+        facts, broken, listing.files, resolution=resolution, kind=kind, held_out=held_out,
+        buckets=buckets, alpha_is_mask=alpha_is_mask,
+    )  # fmt: skip
 
 
 def said(found: Collection[Finding]) -> set[tuple[str, str, tuple[str, ...]]]:
@@ -126,6 +134,36 @@ def test_the_least_side_is_the_resolution_that_is_trained_at(folder: Path) -> No
     assert {finding.code for finding in small} == {"too-small"}
     assert small[0].why == "288x256, the shorter side is below 257 pixels"
     assert len(small) == 6
+
+
+def test_a_picture_that_fills_its_bucket_is_not_too_small_though_its_shorter_side_is(
+    folder: Path,
+) -> None:
+    photo(40, (192, 320)).save(folder / "upright.png")
+    photo(41, (96, 160)).save(folder / "small.png")
+    photo(42, (48, 400)).save(folder / "tiny.png")
+    photo(43, (64, 1000)).save(folder / "strip.png")
+
+    squares = {finding.files for finding in found(folder) if finding.code == "too-small"}
+    shapes = found(folder, buckets=Buckets())
+    enlarged = found(folder, buckets=Buckets(upscale=True))
+
+    assert squares == {("small.png",), ("strip.png",), ("tiny.png",), ("upright.png",)}
+    assert said(shapes) == {
+        ("too-small", "error", ("tiny.png",)),
+        ("odd-aspect", "warning", ("strip.png",)),
+    }
+    assert {finding.why for finding in shapes} == {
+        "48x400, a side is below train.buckets.step, 64 pixels",
+        "64x1000: its bucket 64x256 is 26% of it",
+    }
+    assert {finding.code for finding in enlarged} == {"odd-aspect"}
+
+
+def test_transparency_that_is_a_mask_is_nothing_to_mend(folder: Path) -> None:
+    cut_out().save(folder / "cut out.png")
+
+    assert found(folder, alpha_is_mask=True) == []
 
 
 def test_a_picture_on_both_sides_of_the_split_is_leakage(folder: Path) -> None:

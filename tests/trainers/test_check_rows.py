@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 import time
@@ -24,6 +25,7 @@ from lorareg.trainers.data.check.run import Place
 from lorareg.trainers.data.check.wishes import Wishes
 from lorareg.trainers.data.dialogue_rows import Message
 from lorareg.trainers.data.dialogues import DialogueRecord
+from lorareg.trainers.text.chat import Chat
 
 
 def none_held_out(ids: Sequence[str]) -> Collection[str]:
@@ -430,3 +432,24 @@ def test_a_text_that_holds_a_control_token_is_refused_by_the_template(
     ).findings
 
     assert (found.code, found.severity) == ("refused-by-template", "error")
+    assert found.fix == "take the token out of the text, or delete the row"
+
+
+def test_a_system_message_that_the_template_refuses_comes_with_its_own_remedy(
+    pico_llama: ResolvedBase, tmp_path: Path
+) -> None:
+    own = lengths.chat(pico_llama, tmp_path)
+    tokenizer = copy.deepcopy(own.tokenizer)
+    refusing = (
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    )
+    tokenizer.chat_template = refusing + own.template
+    talk = DialogueRecord(
+        "a.jsonl:1",
+        (Message("system", "Be brief."), Message("user", "Hi"), Message("assistant", "Arr!")),
+    )
+
+    (found,) = lengths.measure([talk], Chat(tokenizer).sequences, Limit(64), quiet).findings
+
+    assert "no system" in found.why
+    assert "put its words into the first message of the user" in found.fix

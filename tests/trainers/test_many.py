@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lorareg.errors import LoraregError
+from lorareg.errors import LoraregError, NotFoundError
 from lorareg.registry.ids import AssetId
 from lorareg.registry.workspace import Workspace
 from lorareg.trainers.core.watching import StepFacts
@@ -246,6 +246,17 @@ def test_adapters_are_checked_and_ordered_without_torch(registry: Path) -> None:
     )
 
     assert json.loads(done.stdout.replace("'", '"')) == []
+
+
+@pytest.mark.parametrize("option", [{"restart": True}, {"force": True}, {"from_step": 0}])
+def test_what_is_to_be_trained_anew_is_never_up_to_date(
+    registry: Path, option: dict[str, Any]
+) -> None:
+    order = Order(str(registry), "x/a", option)
+
+    assert many.up_to_date(order) is None
+    with pytest.raises(NotFoundError):  # else its manifest is asked
+        many.up_to_date(Order(str(registry), "x/a"))
 
 
 def test_a_parent_of_the_same_call_is_waited_for(registry: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lorareg.errors import IntegrityError, InvalidFileError, LoraregError, NotFoundError
+from lorareg.registry import builtin
 from lorareg.registry.base import ResolvedBase
 from lorareg.registry.ids import AssetId
 from lorareg.registry.lock import ParentInput
@@ -18,10 +19,9 @@ from lorareg.trainers.adapters import parents
 from lorareg.trainers.adapters.parents import Parent
 from lorareg.weights.adapter import LoraAdapter, LoraLayer
 from lorareg.weights.formats import diffusers, peft
-from tests.registry.family import GOLDEN_LOCK, Family, git, tensors
+from tests.registry.family import AVATAR, Family, git, tensors
 
 INK, WASH = "manifests/style/ink", "manifests/style/wash"
-BASE_DIGEST = json.loads(GOLDEN_LOCK.read_text(encoding="utf-8"))["inputs"]["base"]["digest"]
 
 
 def adapter(seed: int = 0, *, alpha: float = 2.0, dora: bool = False) -> LoraAdapter:
@@ -56,7 +56,7 @@ def family(registry: Path) -> Family:
     return found
 
 
-def base(digest: str = BASE_DIGEST) -> ResolvedBase:
+def base(digest: str = AVATAR) -> ResolvedBase:
     return ResolvedBase("builtin:avatar", None, "diffusers", Path(), digest)
 
 
@@ -64,7 +64,7 @@ def manifest(family: Family, name: str = "style/wash") -> ImageManifest | TextMa
     return family.workspace.load_manifest(AssetId.parse(name))
 
 
-def find(family: Family, digest: str = BASE_DIGEST) -> Parent | None:
+def find(family: Family, digest: str = AVATAR) -> Parent | None:
     return parents.find(family.workspace, manifest(family), base(digest))
 
 
@@ -124,7 +124,7 @@ def test_a_parent_of_another_base_is_refused_and_both_are_named(family: Family) 
     with pytest.raises(LoraregError, match="style/wash cannot start from style/ink") as caught:
         find(family, "base-sha256-v1:" + "9" * 64)
 
-    assert BASE_DIGEST in caught.value.why
+    assert AVATAR in caught.value.why
     assert "9" * 64 in caught.value.why
 
 
@@ -195,11 +195,15 @@ def test_an_adapter_given_to_train_is_written_into_the_manifest(
     family: Family, text: str, written: str
 ) -> None:
     family.write("style/wash")
+    family.commit("style/ink@v1.2.0")
 
     assert given(family, text) == (written, None)
 
 
-@pytest.mark.parametrize("text", ["style/ink@stable", "style/imk", "gone.safetensors"])
+@pytest.mark.parametrize(
+    "text",
+    ["style/ink@stable", "style/imk", "gone.safetensors", "style/ink@v9.0.0", "style/wash", "../x"],
+)
 def test_what_is_neither_an_adapter_nor_a_file_leaves_the_manifest_alone(
     family: Family, text: str
 ) -> None:
@@ -208,6 +212,43 @@ def test_what_is_neither_an_adapter_nor_a_file_leaves_the_manifest_alone(
 
     assert caught.value.fix
     assert manifest(family).parent == "style/ink"
+
+
+def test_an_adapter_that_cannot_be_the_parent_is_not_written_into_the_manifest(
+    family: Family,
+) -> None:
+    family.write("style/line")
+    change(family, "style/line", base__model="base")
+    base = family.root / "base"
+    shutil.copytree(builtin.avatar(), base)
+    (base / "unet/config.json").write_text("{}", encoding="utf-8")
+
+    with pytest.raises(LoraregError, match="style/line cannot start from style/ink"):
+        parents.given(family.workspace, manifest(family, "style/line"), "ink")
+    with pytest.raises(LoraregError, match="style/ink descends from itself"):
+        parents.given(family.workspace, manifest(family, "style/ink"), "wash")
+
+    assert manifest(family, "style/line").parent is None
+    assert manifest(family, "style/ink").parent is None
+
+
+def test_what_only_few_may_see_is_not_learned_from_for_more(family: Family) -> None:
+    change(family, "style/ink", visibility="private")
+
+    with pytest.raises(LoraregError, match="cannot start from style/ink") as caught:
+        find(family)
+
+    assert "it is private, and style/wash, which would hold it, is team" in caught.value.why
+    assert caught.value.fix == "set visibility: private"
+    change(family, "style/wash", visibility="private")
+    assert find(family)
+
+
+def test_a_folder_without_weights_says_what_was_looked_for(family: Family) -> None:
+    with pytest.raises(NotFoundError, match="names neither an adapter nor weights") as caught:
+        given(family, str(family.root / INK))
+
+    assert diffusers.FILE in caught.value.why
 
 
 def test_a_file_is_read_and_only_its_own_name_is_kept(family: Family, tmp_path: Path) -> None:
@@ -249,6 +290,26 @@ def test_a_language_model_takes_a_peft_folder_or_the_file_in_it(
         assert found
         assert found.adapter.layers.keys() == {"layers.0.q_proj"}
         assert found.input.ref == place.name
+
+
+def test_of_two_files_in_a_folder_the_named_one_is_read(family: Family, tmp_path: Path) -> None:
+    family.write("tone/pirate")
+    path = family.root / "manifests/tone/pirate/manifest.yaml"
+    text = path.read_text(encoding="utf-8").replace("text-to-image", "text-generation")
+    path.write_text(text.replace("avatar", "smollm2"), encoding="utf-8")
+    child = manifest(family, "tone/pirate")
+    old, new = (adapter(seed).layers["unet.mid.to_q"] for seed in (1, 2))
+    peft.write(tmp_path, LoraAdapter({"q_proj": old}), "base", {})
+    (tmp_path / peft.WEIGHTS).rename(tmp_path / "old.safetensors")
+    peft.write(tmp_path, LoraAdapter({"q_proj": new}), "base", {})
+
+    _, found = parents.given(family.workspace, child, str(tmp_path / "old.safetensors"))
+
+    assert found
+    assert np.array_equal(found.adapter.layers["q_proj"].down, old.down)
+    (tmp_path / peft.CONFIG).unlink()
+    with pytest.raises(NotFoundError, match="no adapter_config.json beside old.safetensors"):
+        parents.given(family.workspace, child, str(tmp_path / "old.safetensors"))
 
 
 def test_the_identity_of_a_file_holds_its_alpha_but_not_its_name(

@@ -58,13 +58,23 @@ def test_rounding_is_no_other_measure() -> None:
 
 
 def test_a_result_comes_back_from_its_file_and_only_for_its_own_run(tmp_path: Path) -> None:
-    variant = Variant({"lora.rank": 4}, PRINT, tmp_path)
+    variant = Variant({"rank": 4}, PRINT, tmp_path)
     assert variant.finished() is None
 
     lock.save(tmp_path / RESULT, result(0.9, rank=4))
 
     assert variant.finished() == result(0.9, rank=4)
     assert Variant({}, PRINT.replace("0", "1"), tmp_path).finished() is None
+
+
+def test_a_run_of_an_earlier_sweep_is_shown_by_the_keys_of_this_one(tmp_path: Path) -> None:
+    lock.save(tmp_path / RESULT, result(0.9, rate=1e-3))
+
+    found = Variant({"rank": 4}, PRINT, tmp_path).finished()
+
+    assert found is not None
+    assert found.values == {"rank": 4}
+    assert found.result.validation_loss == 0.9
 
 
 def test_half_a_result_is_named_with_the_command_that_removes_it(tmp_path: Path) -> None:

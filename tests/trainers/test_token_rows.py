@@ -81,7 +81,7 @@ def test_what_can_be_wrong_with_rows_is_named_at_once_with_all_remedies(
 
     assert "a:1: message 1 holds the control token" in caught.value.why
     assert "a:2: no token of a response is within max_length 16" in caught.value.why
-    assert "that the template refuses" in caught.value.fix
+    assert "take the token out of the text" in caught.value.fix
     assert "raise train.max_length" in caught.value.fix
 
 

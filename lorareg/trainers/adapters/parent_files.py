@@ -24,10 +24,23 @@ def is_weights(path: Path) -> bool:
 
 
 def read(path: Path, child: Manifest) -> LoraAdapter:
-    """A file, or the folder it is in: diffusers' form for pictures, PEFT's for text."""
+    """A file, or the folder it is in: diffusers' form for pictures, PEFT's for text.
+
+    Raises:
+        InvalidFileError: no safetensors, or no LoRA in that form.
+        NotFoundError: a PEFT file without its ``adapter_config.json``.
+    """
+    name = diffusers.FILE if isinstance(child, ImageManifest) else peft.WEIGHTS
+    file = path / name if path.is_dir() else path
     if isinstance(child, ImageManifest):
-        return diffusers.read(path / diffusers.FILE if path.is_dir() else path)
-    return peft.read(path if path.is_dir() else path.parent)
+        return diffusers.read(file)
+    if not (file.parent / peft.CONFIG).is_file():
+        raise NotFoundError(
+            f"there is no {peft.CONFIG} beside {file.name}",
+            why="rank and alpha of a PEFT adapter are in it",
+            fix="copy it from where the adapter was saved: save_pretrained writes both files",
+        )
+    return peft.read(file.parent, file.name)
 
 
 def identity(adapter: LoraAdapter) -> str:

@@ -11,15 +11,17 @@ import numpy as np
 
 from lorareg.errors import LoraregError, NotFoundError, TrainingError, listed
 from lorareg.registry import lineage
-from lorareg.registry.base import ResolvedBase, public_name
+from lorareg.registry.base import ResolvedBase, public_name, resolve
 from lorareg.registry.ids import AssetId, Ref
 from lorareg.registry.lineage import Ancestor
 from lorareg.registry.lock import Member, ParentInput
 from lorareg.registry.manifest import ImageManifest, TextManifest
+from lorareg.registry.terms import is_wider
 from lorareg.registry.workspace import Workspace
 from lorareg.trainers.adapters import parent_files
 from lorareg.weights import resize
 from lorareg.weights.adapter import LoraAdapter
+from lorareg.weights.formats import diffusers, peft
 
 if TYPE_CHECKING:
     from lorareg.trainers.adapters.inject import Adapters
@@ -51,7 +53,8 @@ def given(
         The manifest as it is then, and the parent if it is a file.
 
     Raises:
-        LoraregError: neither an adapter nor a file, or a file where the manifest names a parent.
+        LoraregError: neither an adapter nor a file, an adapter that cannot be the parent, or a file
+            where the manifest names a parent; the manifest is as it was then.
     """
     if text is None:
         return child, None
@@ -59,6 +62,7 @@ def given(
     if not parent_files.is_weights(path):
         named = _name(workspace, text)
         if named != child.parent:
+            _refuse_in_vain(workspace, child, named)
             workspace.edit_manifest(child.id, {"parent": named})
         return workspace.load_manifest(child.id), None
     if child.parent:
@@ -133,7 +137,14 @@ def _sentence(parent: Parent, fresh: LoraAdapter, lost: float, error: float) -> 
 def _name(workspace: Workspace, text: str) -> str:
     if text.endswith(".safetensors"):
         raise NotFoundError(f"there is no file {text}", fix="correct --from")
-    ref = Ref.parse(text)
+    try:
+        ref = Ref.parse(text)
+    except LoraregError as error:
+        raise NotFoundError(
+            f"--from {text!r} names neither an adapter nor weights",
+            why=f"{error.what}; and no {diffusers.FILE} or {peft.WEIGHTS} is there",
+            fix="--from character/base, --from character/base@v1.0.0, or --from FILE.safetensors",
+        ) from error
     if ref.channel or ref.range:
         raise LoraregError(
             f"{text}: a channel moves, so a run that starts from it could not be repeated",
@@ -141,6 +152,17 @@ def _name(workspace: Workspace, text: str) -> str:
         )
     asset = AssetId(ref.kind, ref.name) if ref.kind else workspace.find_asset(ref, any_version=True)
     return f"{asset}@{ref.version}" if ref.version else str(workspace.find_asset(str(asset)))
+
+
+def _refuse_in_vain(workspace: Workspace, child: ImageManifest | TextManifest, parent: str) -> None:
+    """Refuse what no run could start from, before the manifest names it.
+
+    A circle there would make every descendant's manifest a wrong one.
+    """
+    wanted = workspace.changed_manifest(child.id, {"parent": parent})
+    if found := lineage.parent_of(workspace, wanted):
+        base = resolve(wanted.base, wanted.task, workspace.root, workspace.digests)
+        _refuse_misfits(found, wanted, base)
 
 
 def _refuse_lost_file(workspace: Workspace, child: ImageManifest | TextManifest) -> None:
@@ -172,6 +194,9 @@ def _refuse_misfits(
     if not parent.terms.scope.derivatives and parent.asset != child.id:
         owners = ", ".join(parent.terms.owners) or "its owners"
         problems["its manifest says scope.derivatives: false"] = f"ask {owners} to allow it"
+    if is_wider(child.visibility, parent.terms.visibility):
+        why = f"it is {parent.terms.visibility}, and {child.id}, which would hold it, is "
+        problems[why + child.visibility] = f"set visibility: {parent.terms.visibility}"
     _raise(child, str(parent.ref), problems)
 
 

@@ -98,7 +98,7 @@ def save(
     metadata = {"state": state, "checksum": of_json([state, tensors.digest_of(raw)])}
     path = _file(folder, cursor.step)
     tensors.write(path, raw, metadata)
-    saved = _saved(folder)
+    saved = files(folder)
     here = saved.index(path)
     for useless in saved[:here] + saved[here + keep :]:
         useless.unlink()
@@ -106,15 +106,15 @@ def save(
 
 def latest(folder: Path) -> tuple[Cursor, Bundle] | None:
     """The newest checkpoint whose checksum holds, or None."""
-    for path in _saved(folder):
-        if cursor := _cursor(path):
+    for path in files(folder):
+        if cursor := cursor_of(path):
             return cursor, _grouped(load_file(path))
     return None
 
 
 def steps(folder: Path) -> list[int]:
     """The steps that a run can go on from, oldest first."""
-    return sorted(cursor.step for path in _saved(folder) if (cursor := _cursor(path)))
+    return sorted(cursor.step for path in files(folder) if (cursor := cursor_of(path)))
 
 
 def described(folder: Path) -> str:
@@ -143,12 +143,12 @@ def roll_back(folder: Path, step: int) -> None:
             if found
             else "lorareg train without --from-step begins one",
         )
-    for path in _saved(folder):  # the last one first: a kill leaves a run that can be rolled back
+    for path in files(folder):  # the last one first: a kill leaves a run that can be rolled back
         if path > _file(folder, step):
             path.unlink()
 
 
-def _cursor(path: Path) -> Cursor | None:
+def cursor_of(path: Path) -> Cursor | None:
     """Where the run was at a checkpoint; None if it is damaged, or of another version."""
     try:
         metadata = read_header(path).metadata
@@ -172,5 +172,6 @@ def _file(folder: Path, step: int) -> Path:
     return folder / f"step-{step:08d}.safetensors"
 
 
-def _saved(folder: Path) -> list[Path]:
+def files(folder: Path) -> list[Path]:
+    """Every checkpoint, whole or damaged, the newest first."""
     return sorted(folder.glob("step-*.safetensors"), reverse=True)

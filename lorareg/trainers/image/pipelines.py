@@ -62,12 +62,12 @@ class DiffusionBase:
         index = self._read("model_index.json")
         return tuple(r for r in every if r.encoder not in optional or any(index.get(r.encoder, ())))
 
-    def denoiser(self, dtype: torch.dtype) -> Any:
-        """The denoiser: a UNet or a transformer."""
+    def denoiser(self, dtype: torch.dtype, *, aligned: bool = True) -> Any:
+        """The denoiser: a UNet or a transformer; if not ``aligned``, as the file has it."""
         import diffusers
 
         kind = getattr(diffusers, self.architecture.denoiser)
-        return self._model(kind, self.architecture.component, dtype)
+        return self._model(kind, self.architecture.component, dtype, aligned)
 
     def vae(self) -> Any:
         """The autoencoder, always float32: SDXL's overflows in half precision."""
@@ -99,7 +99,8 @@ class DiffusionBase:
                 pipeline = kind.from_pretrained(self.source.path, dtype=dtype, **LOCAL, **parts)
         for name, part in pipeline.components.items():
             if isinstance(part, torch.nn.Module):
-                self._check_and_align(name, part)
+                self._refuse_meta(name, part)
+                runtime.align(part)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
@@ -163,7 +164,7 @@ class DiffusionBase:
         """Folder with the configs; None for a checkpoint whose configs diffusers looks up."""
         return self.source.config if self.source.layout == "checkpoint" else self.source.path
 
-    def _model(self, kind: Any, part: str, dtype: torch.dtype) -> Any:
+    def _model(self, kind: Any, part: str, dtype: torch.dtype, aligned: bool = True) -> Any:
         with self._loading(part):
             if self.source.layout == "checkpoint":
                 model = kind.from_single_file(
@@ -171,7 +172,9 @@ class DiffusionBase:
                 )
             else:
                 model = kind.from_pretrained(self.source.path, subfolder=part, dtype=dtype, **LOCAL)
-        self._check_and_align(part, model)
+        self._refuse_meta(part, model)
+        if aligned:
+            runtime.align(model)
         return model
 
     @property
@@ -194,9 +197,8 @@ class DiffusionBase:
             self._refuse_holes(part, sorted(report["missing_keys"]))
         return found
 
-    def _check_and_align(self, part: str, model: torch.nn.Module) -> None:
+    def _refuse_meta(self, part: str, model: torch.nn.Module) -> None:
         self._refuse_holes(part, [n for n, p in model.named_parameters() if p.is_meta])
-        runtime.align(model)
 
     def _refuse_holes(self, part: str, names: list[str]) -> None:
         if names:

@@ -28,6 +28,7 @@ from lorareg.trainers.image.pipelines import DiffusionBase
 from lorareg.trainers.image.targets import denoiser_targets, encoder_targets
 from lorareg.trainers.image.text_embeddings import CaptionReader, TextEmbeddings
 from lorareg.trainers.machine.rehearsal import Pass
+from lorareg.trainers.packed import shelf
 
 
 @dataclass
@@ -102,7 +103,7 @@ class ImageTask:
         clips = [one.encoder for one in self.base.readers if one.is_clip]
         texts = reader.read(self.inputs.texts(), clips if self._learning else ())
         dtype = getattr(torch, runtime.dtype)
-        denoiser = self.base.denoiser(dtype).to(runtime.device)
+        denoiser = shelf.denoiser(self.base, runtime, self._digests).to(runtime.device)
         denoiser.requires_grad_(False).eval()
         vae = self.base.vae_config()
         self._loaded = _Loaded(

@@ -15,7 +15,7 @@ from lorareg.registry.text_training import TextTraining
 from lorareg.registry.training import Training
 from lorareg.trainers.adapters.inject import Adapters
 from lorareg.trainers.core.task import Runtime
-from lorareg.trainers.machine.rehearsal import Pass, peak_bytes
+from lorareg.trainers.machine.rehearsal import Pass, Rehearse, peak_bytes
 
 STATE_BYTES = {
     "adamw": 8, "adamw-8bit": 2, "adafactor": 1, "prodigy": 16, "lion": 4, "schedule-free": 8,
@@ -84,7 +84,11 @@ class Footprint:
 
 
 def estimate(
-    adapters: Adapters, forward: Pass, settings: Training, runtime: Runtime
+    adapters: Adapters,
+    forward: Pass,
+    settings: Training,
+    runtime: Runtime,
+    rehearse: Rehearse = peak_bytes,
 ) -> Footprint | None:
     """What a run will need, from the shapes of its models and of its heaviest forward pass.
 
@@ -93,12 +97,14 @@ def estimate(
         forward: of ``settings.batch_size`` records.
         settings: of the manifest.
         runtime: where the models are.
+        rehearse: goes through the pass, or knows what came of it.
 
     Returns:
         None where the models cannot be gone through without computing (quantized ones).
     """
     trained = [p for m in adapters.models.values() for p in m.parameters() if p.requires_grad]
-    activations = _activations(adapters, forward, settings.gradient_checkpointing, runtime)
+    checkpointing = settings.gradient_checkpointing
+    activations = _activations(adapters, forward, checkpointing, runtime, rehearse)
     if activations is None:
         return None
     values, weights = sum(p.numel() for p in trained), sum(p.nbytes for p in trained)
@@ -115,9 +121,15 @@ def estimate(
     )
 
 
-def notes(adapters: Adapters, forward: Pass, settings: Training, runtime: Runtime) -> list[str]:
+def notes(
+    adapters: Adapters,
+    forward: Pass,
+    settings: Training,
+    runtime: Runtime,
+    rehearse: Rehearse = peak_bytes,
+) -> list[str]:
     """What a person is told before the first step: the estimate, and what to do if it is much."""
-    found = estimate(adapters, forward, settings, runtime)
+    found = estimate(adapters, forward, settings, runtime, rehearse)
     if found is None:
         return []
     told = advice(found, adapters, forward, settings, runtime)
@@ -163,7 +175,7 @@ def advice(
         return None
     ways = []
     if not settings.gradient_checkpointing:
-        less = _activations(adapters, forward, True, runtime)
+        less = _activations(adapters, forward, True, runtime, peak_bytes)
         if less is not None and less < found.activations:
             size = shown(found.total - found.activations + less)
             ways.append(f"train.gradient_checkpointing: true (about {size} GB, slower)")
@@ -202,11 +214,11 @@ def shown(count: int) -> str:
 
 
 def _activations(
-    adapters: Adapters, forward: Pass, checkpointing: bool, runtime: Runtime
+    adapters: Adapters, forward: Pass, checkpointing: bool, runtime: Runtime, rehearse: Rehearse
 ) -> int | None:
     adapters.train(True)
     with adapters.computing(runtime.device, runtime.dtype):
-        found = peak_bytes(adapters.models, forward, checkpointing=checkpointing)
+        found = rehearse(adapters.models, forward, checkpointing=checkpointing)
     if found is None:
         return None
     return int((HEAP if runtime.device == "cpu" else CACHING) * found)

@@ -9,9 +9,13 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from contextlib import redirect_stderr
+from io import StringIO
 from subprocess import CalledProcessError
+
+from lorareg.errors import LoraregError
 
 LOGS = (
     "accelerate.commands.launch",
@@ -32,6 +36,9 @@ def launch(command: Sequence[str], options: Sequence[str]) -> int:
 
     Returns:
         Exit status of the first process: the others have nothing to say.
+
+    Raises:
+        LoraregError: the launcher has no such option; nothing was started.
     """
     import torch.distributed.run  # noqa: F401  (sets the level of its logs, so it comes first)
     from accelerate.commands.launch import launch_command, launch_command_parser
@@ -40,7 +47,7 @@ def launch(command: Sequence[str], options: Sequence[str]) -> int:
 
     for name in LOGS:
         logging.getLogger(name).setLevel(logging.CRITICAL)  # the processes speak for themselves
-    arguments = launch_command_parser().parse_args([*options, "-m", "lorareg", *command])
+    arguments = _parsed(launch_command_parser(), [*options, "-m", "lorareg", *command])
     _allow_processors(arguments)
     try:
         launch_command(arguments)
@@ -52,6 +59,23 @@ def launch(command: Sequence[str], options: Sequence[str]) -> int:
     except CalledProcessError as error:
         return _status(error.returncode)
     return 0
+
+
+def _parsed(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
+    """What the launcher reads; of what it refuses its last line, not the pages before."""
+    said = StringIO()
+    try:
+        with redirect_stderr(said):
+            return parser.parse_args(words)
+    except SystemExit as error:
+        if not error.code:
+            raise  # it was asked for --help
+        _, _, why = said.getvalue().rstrip().rpartition("\n")
+        raise LoraregError(
+            "--launch has options that accelerate does not take",
+            why=why.partition("error: ")[2] or why,
+            fix="--launch '--num_processes 2'; accelerate launch --help lists them all",
+        ) from error
 
 
 def _allow_processors(arguments: Namespace) -> None:

@@ -12,7 +12,7 @@ import copy
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
@@ -23,6 +23,14 @@ from lorareg.trainers.core import recompute
 Models = Mapping[str, torch.nn.Module]
 Pass = Callable[[Models], torch.Tensor]
 """Some records through copies of the models, to a number to differentiate."""
+
+
+class Rehearse(Protocol):
+    """``peak_bytes``, or what it came to before."""
+
+    def __call__(self, models: Models, forward: Pass, *, checkpointing: bool = False) -> int | None:
+        """See ``peak_bytes``."""
+        ...
 
 
 def peak_bytes(models: Models, forward: Pass, *, checkpointing: bool = False) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from lorareg.trainers.core.task import Runtime
 from lorareg.trainers.packed.adapted import AdaptedConv2d, AdaptedLinear
 from lorareg.trainers.packed.layers import FrozenConv2d, FrozenLinear
 from lorareg.trainers.packed.norms import FrozenGroupNorm
+
+MOSTLY = 0.9  # share of a mapped file that is in use when it may stay mapped
 
 
 def install(models: Mapping[str, torch.nn.Module], adapters: Adapters, runtime: Runtime) -> None:
@@ -49,12 +52,14 @@ def install(models: Mapping[str, torch.nn.Module], adapters: Adapters, runtime: 
 
 
 def _let_files_go(model: torch.nn.Module) -> None:
-    """Copy what is still mapped from a file: one such tensor holds all of the file in memory.
-
-    It also makes the memory our own to write to.
-    """
-    for tensor in (*model.parameters(), *model.buffers()):
-        if tensor.untyped_storage().nbytes() > tensor.nbytes:
+    """Copy what is mapped from a file of which little is used: it holds all of it in memory."""
+    tensors = [*model.parameters(), *model.buffers()]
+    used: Counter[int] = Counter()
+    for tensor in tensors:
+        used[tensor.untyped_storage().data_ptr()] += tensor.nbytes
+    for tensor in tensors:
+        storage = tensor.untyped_storage()
+        if used[storage.data_ptr()] < MOSTLY * storage.nbytes():
             tensor.data = tensor.data.clone()
 
 
@@ -65,11 +70,16 @@ def _is_plain(layer: torch.nn.Linear | torch.nn.Conv2d, dtype: torch.dtype) -> b
         type(weight) is torch.nn.Parameter
         and not weight.requires_grad
         and weight.dtype is dtype
-        and weight.is_contiguous()
+        and _is_dense(weight)
         and (layer.bias is None or layer.bias.dtype is dtype)
         and "forward" not in vars(layer)
         and not any(hooks)
     )
+
+
+def _is_dense(weight: torch.Tensor) -> bool:
+    laid_out = weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last)
+    return weight.is_contiguous() or laid_out
 
 
 def _is_plain_convolution(layer: torch.nn.Conv2d, dtype: torch.dtype) -> bool:

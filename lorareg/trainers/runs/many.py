@@ -160,7 +160,8 @@ def up_to_date(order: Order) -> Mapping[str, Any] | None:
     Raises:
         LoraregError: the manifest is wrong, or base or data are not there.
     """
-    if order.options.get("restart") or order.options.get("force"):
+    anew = order.options.get("restart") or order.options.get("force")
+    if anew or order.options.get("from_step") is not None:
         return None
     workspace, asset = Workspace(Path(order.root)), AssetId.parse(order.asset)
     lock = workspace.load_lock(asset)

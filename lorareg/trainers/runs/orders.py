@@ -25,6 +25,7 @@ class Order:
         skip_broken: list pictures that cannot be decoded in ``dataset.skip`` and go on.
         changes: of the manifest, by dotted key: a variant of a sweep, which is no asset. None
             trains the asset itself.
+        fingerprint: of the variant when the sweep began; another one now is refused.
     """
 
     root: str
@@ -32,6 +33,7 @@ class Order:
     options: Mapping[str, Any] = field(default_factory=dict)
     skip_broken: bool = False
     changes: Mapping[str, Any] | None = None
+    fingerprint: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> Order:
@@ -65,7 +67,7 @@ def carry_out(order: Order, watcher: Watcher) -> dict[str, Any]:
 
     def train() -> dict[str, Any]:
         if order.changes is not None:
-            return train_variant(workspace, asset, order.changes, options, watcher)
+            return train_variant(workspace, order, options, watcher)
         outcome = run.train(workspace, asset, options, watcher)
         folder = outcome.run.relative_to(workspace.root) if outcome.run else None
         return document(outcome.lock, str(folder) if folder else None)

@@ -20,6 +20,7 @@ from lorareg.errors import LoraregError, NotFoundError, listed
 from lorareg.registry import lock
 from lorareg.registry.ids import AssetId
 from lorareg.registry.lock import ParentInput
+from lorareg.registry.manifest import ImageManifest, TextManifest
 from lorareg.registry.origin import Digest
 from lorareg.registry.runfacts import Environment, Result
 from lorareg.registry.schema import Strict, check
@@ -72,7 +73,10 @@ class Variant:
         except NotFoundError:
             return None
         found = check(VariantResult, document, f"{self.folder.name}/{RESULT}", fix=f"rm {path}")
-        return found if found.fingerprint == self.fingerprint else None
+        if found.fingerprint != self.fingerprint:
+            return None
+        # the run may be of another sweep, which varied other keys
+        return found.model_copy(update={"values": dict(self.values)})
 
 
 def variants(
@@ -87,18 +91,17 @@ def variants(
         parent: a file that all start from; an adapter stands in the manifest.
 
     Raises:
-        LoraregError: a combination is no valid manifest, has no held-out records to be compared by,
-            or is the same run as another one.
+        LoraregError: a combination is no valid manifest, cannot be compared by held-out loss, or is
+            the same run as another one.
     """
-    found, problems = dict[str, Variant](), list[str]()
+    found, problems, betas = dict[str, Variant](), list[str](), set[float | None]()
     for combination in product(*axes.values()):
         values = dict(zip(axes, combination, strict=True))
         name = Variant(values, "", Path()).name
         try:
             manifest = workspace.changed_manifest(asset, values)
-            if manifest.train.validation.share == 0:
-                problems.append(f"{name}: train.validation.share is 0, so nothing compares it")
-                continue
+            betas.add(_beta(manifest))
+            _refuse_unmeasured(manifest)
             fingerprint = fingerprint_now(workspace, manifest, parent)
         except LoraregError as error:
             problems.append(f"{name}: {error.sentence}")
@@ -107,11 +110,13 @@ def variants(
             problems.append(f"{name}: the same run as {found[fingerprint].name}")
         folder = run_folder(workspace, asset, fingerprint)
         found[fingerprint] = Variant(values, fingerprint, folder)
+    if len(betas) > 1:
+        problems.append("train.dpo.beta: it scales the loss of a pair, so losses do not compare")
     if problems:
         raise LoraregError(
             f"the sweep of {asset} cannot be run",
             why="\n" + listed(problems),
-            fix="sweep values that shape the weights, with train.validation.share above 0",
+            fix="sweep values that shape the weights and leave what the held-out loss means",
         )
     return list(found.values())
 
@@ -151,3 +156,14 @@ def shown(value: Any) -> str:
 def _loss(one: VariantResult) -> float:
     loss = one.result.validation_loss
     return math.inf if loss is None else loss
+
+
+def _refuse_unmeasured(manifest: ImageManifest | TextManifest) -> None:
+    if manifest.train.validation.share == 0:
+        raise LoraregError("train.validation.share is 0, so nothing compares it")
+
+
+def _beta(manifest: ImageManifest | TextManifest) -> float | None:
+    """Reward of a nat, where pairs are learned: the base's own loss is log 2 with any."""
+    dpo = manifest.train.dpo if isinstance(manifest, TextManifest) else None
+    return dpo.beta if dpo else None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
 from typing import Any
 
+from lorareg.errors import LoraregError
 from lorareg.registry import lock
 from lorareg.registry.ids import AssetId
 from lorareg.registry.workspace import Workspace
@@ -19,22 +19,18 @@ from lorareg.trainers.publish import write_weights
 from lorareg.trainers.report import trackers
 from lorareg.trainers.run import go_back
 from lorareg.trainers.run_folder import run_folder
+from lorareg.trainers.runs.orders import Order
 from lorareg.trainers.runs.sweep import RESULT, VariantResult
 
 
 def train_variant(
-    workspace: Workspace,
-    asset: AssetId,
-    changes: Mapping[str, Any],
-    options: Options,
-    watcher: Watcher,
+    workspace: Workspace, order: Order, options: Options, watcher: Watcher
 ) -> dict[str, Any]:
     """Train a variant, or go on with one that was interrupted; its folder keeps all there is of it.
 
     Args:
         workspace: the registry.
-        asset: whose manifest is varied.
-        changes: of the manifest, by dotted key.
+        order: the asset whose manifest is varied, and its changes.
         options: how to run.
         watcher: is told.
 
@@ -42,12 +38,20 @@ def train_variant(
         What ``result.json`` of the run's folder holds.
 
     Raises:
-        LoraregError: bad input, or a run that cannot go on.
+        LoraregError: bad input, a manifest or data that changed since the sweep began, or a run
+            that cannot go on.
         InterruptedTrainingError: Ctrl-C or SIGTERM; it can be resumed.
     """
+    asset, changes = AssetId.parse(order.asset), order.changes or {}
     changed = workspace.changed_manifest(asset, changes)
     manifest, file = parents.given(workspace, changed, options.parent)
     fingerprint = fingerprint_now(workspace, manifest, file.input if file else None)
+    if order.fingerprint not in (None, fingerprint):
+        raise LoraregError(
+            f"{asset} was edited while its sweep ran",
+            why="this variant would not compare with those before it",
+            fix="run the same sweep again: variants that are still the same are kept",
+        )
     run = run_folder(workspace, asset, fingerprint)
     asked = threading.Event()
     prepared = prepare(workspace, manifest, stoppable(watcher.stage, asked), file)

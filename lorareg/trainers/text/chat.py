@@ -124,7 +124,10 @@ class Chat:
     def _refuse_marks(self, messages: Sequence[Message]) -> None:
         for number, message in enumerate(messages, start=1):
             if found := next((mark for mark in self._marks if mark in message.content), None):
-                raise LoraregError(f"message {number} holds the control token {found!r}")
+                raise LoraregError(
+                    f"message {number} holds the control token {found!r}",
+                    fix="take the token out of the text, or delete the row",
+                )
 
     def _marked(self, messages: Sequence[Message]) -> list[tuple[str, list[tuple[int, int]]]]:
         """The rendered dialogue and the character spans of its responses.
@@ -161,7 +164,8 @@ class Chat:
             raise LoraregError(
                 "the chat template rewrites the prompt once there is an answer, so the "
                 f"answer cannot be told from it: ...{prompt[-40:]!r} does not begin "
-                f"...{through[-80:]!r}"
+                f"...{through[-80:]!r}",
+                fix="take a base, or a chat_template.jinja beside its tokenizer, that keeps it",
             )
         return prompt, through + self.ending
 
@@ -197,7 +201,11 @@ class Chat:
                 tokenize=False,
             )
         except (jinja2.TemplateError, TypeError) as error:
-            raise LoraregError(f"the chat template refuses it: {error}") from error
+            raise LoraregError(
+                f"the chat template refuses it: {error}",
+                fix="correct or delete the row; where the template takes no system message, put "
+                "its words into the first message of the user",
+            ) from error
         return str(text)
 
     def _find_ending(self) -> str:

@@ -20,6 +20,7 @@ from lorareg.trainers.data.dialogues import DialogueRecord
 from lorareg.trainers.machine.rehearsal import Pass
 from lorareg.trainers.text import packing, quantized, replies, token_rows
 from lorareg.trainers.text.chat import Chat, TokenRow
+from lorareg.trainers.text.chat_template import PLAIN_NAME
 from lorareg.trainers.text.language_model import dequantized_home, load_model, load_tokenizer
 from lorareg.trainers.text.linear_targets import choose, linear_modules
 from lorareg.trainers.text.packing import Packing
@@ -108,14 +109,19 @@ class TextTask:
         return self._chat.template_source
 
     def describe(self) -> list[str]:
-        """How much is learned and what of it is cut; whether the model learns to stop."""
+        """How much is learned and what of it is cut; what is unusual about the chat template."""
+        sentences = self._tokens.describe()
+        if self._records and self.template_source == PLAIN_NAME:
+            sentences.append(
+                f"the base has no chat template: {PLAIN_NAME} is used, and has to be wherever the "
+                "adapter is (docs/training.md shows it)"
+            )
         if self._records and self._chat.end_of_turn is None:
-            return [
-                *self._tokens.describe(),
+            sentences.append(
                 "the chat template ends an answer with no token of its own: the model is not "
-                "taught where to stop",
-            ]
-        return self._tokens.describe()
+                "taught where to stop"
+            )
+        return sentences
 
     def load(self, runtime: Runtime) -> Mapping[str, torch.nn.Module]:
         """Return the frozen language model; the dialogues are checked before it is read.

@@ -18,10 +18,6 @@ from lorareg.trainers.data.preference_rows import misfits, misfitting
 from lorareg.trainers.text.chat import Chat, TokenRow
 
 NAMED = 3  # records that a sentence names
-REFUSED = (
-    "correct or delete the rows that the template refuses; one that takes no system message wants "
-    "it in the first message of the user"
-)
 TOO_LONG = "raise train.max_length, or set train.overlong: cut or drop"
 NOTHING = "raise train.max_length, or shorten or delete these rows"
 
@@ -86,7 +82,7 @@ def tokenize(chat: Chat, records: Sequence[DialogueRecord], settings: TextTraini
         try:
             whole = chat.sequences(record, sys.maxsize)
         except LoraregError as error:
-            problems.append((f"{record.id}: {error.what}", REFUSED))
+            problems.append((f"{record.id}: {error.what}", error.fix))
             continue
         longest = max(len(row.ids) for row in whole)
         if longest > settings.max_length and settings.overlong == "drop":

@@ -32,8 +32,8 @@ def write(folder: Path, adapter: LoraAdapter, base_model: str, notes: Mapping[st
     write_atomically(folder / CONFIG, config + "\n")
 
 
-def read(folder: Path) -> LoraAdapter:
-    """Read a PEFT LoRA folder.
+def read(folder: Path, weights: str = WEIGHTS) -> LoraAdapter:
+    """Read a PEFT LoRA folder; ``weights`` is the file in it, where that has another name.
 
     Raises:
         NotFoundError: it has no ``adapter_config.json``.
@@ -47,8 +47,8 @@ def read(folder: Path) -> LoraAdapter:
             why=f"peft_type is {kind!r}, and LORA is expected",
             fix="point at a folder that PEFT's save_pretrained wrote for a LoRA",
         )
-    raw, _ = tensors.read(folder / WEIGHTS)
-    return LoraAdapter(read_layers(WEIGHTS, raw, PREFIX, (PEFT_ENDINGS,), config))
+    raw, _ = tensors.read(folder / weights)
+    return LoraAdapter(read_layers(weights, raw, PREFIX, (PEFT_ENDINGS,), config))
 
 
 def _config(adapter: LoraAdapter, base_model: str) -> dict[str, object]:

@@ -34,6 +34,8 @@ def check(place: Place, listing: Listing, wishes: Wishes, stage: Stage) -> Repor
         resolution=wishes.resolution,
         kind=wishes.kind,
         held_out=wishes.held_out(names),
+        buckets=wishes.buckets,
+        alpha_is_mask=wishes.alpha_is_mask,
     )
     counter, notes = _counter(place, wishes)
     vocabulary, wrong = _vocabulary(place.path, wishes)

@@ -83,9 +83,8 @@ def measure(
         try:
             sequences = encode(record, sys.maxsize)
         except LoraregError as error:
-            fix = "take the token out of the text, or delete the row"
             found.findings.append(
-                Finding("refused-by-template", "error", (record.id,), error.what, fix)
+                Finding("refused-by-template", "error", (record.id,), error.what, error.fix)
             )
             continue
         longest = found.tokens[record.id] = max(len(each.ids) for each in sequences)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
+from lorareg.registry.image_training import Buckets
 from lorareg.trainers.data.check import alike
 from lorareg.trainers.data.check.findings import Finding, Severity
 from lorareg.trainers.data.check.probe import Facts
+from lorareg.trainers.data.copies.buckets import buckets as shapes
+from lorareg.trainers.data.copies.buckets import filled, fit, nearest
 
 BLURRY = 0.15  # sharpness below it; see ``findings``
 BLACK, WHITE = 32, 235  # lightness: 99 % of a black picture is below, of a white one above
@@ -37,6 +40,8 @@ def findings(
     resolution: int,
     kind: str | None,
     held_out: Collection[str],
+    buckets: Buckets | None = None,
+    alpha_is_mask: bool = False,
 ) -> list[Finding]:
     """Every problem of a dataset's pictures.
 
@@ -53,17 +58,22 @@ def findings(
         resolution: pixels; a shorter side below it would have to be enlarged.
         kind: of the adapter; None where the dataset is not known to be for one.
         held_out: names of the pictures that validate.
+        buckets: shapes that pictures are trained in; None is the square in their middle.
+        alpha_is_mask: whether what is transparent says what not to learn.
     """
     found = [Finding("broken", "error", (name,), why, REPLACE) for name, why in broken.items()]
     for name, each in facts.items():
-        found += _of_file(name, each)
-        found += _of_frame(name, each, resolution)
+        found += _of_file(name, each, alpha_is_mask)
+        if buckets:
+            found += _of_shape(name, each, resolution, buckets)
+        else:
+            found += _of_frame(name, each, resolution)
         found += _of_light(name, each)
     found += _duplicates(facts, digests, held_out)
     return found + _too_few(len(facts), kind)
 
 
-def _of_file(name: str, facts: Facts) -> Iterator[Finding]:
+def _of_file(name: str, facts: Facts, alpha_is_mask: bool) -> Iterator[Finding]:
     """What the file says of itself."""
     if facts.mode in MODES:
         severity: Severity = "warning" if facts.mode in ("CMYK", "YCCK") else "note"
@@ -71,7 +81,7 @@ def _of_file(name: str, facts: Facts) -> Iterator[Finding]:
     if facts.bits > 8:
         why = f"it has {facts.bits} bits a channel, of which 8 are trained on"
         yield Finding("colour-mode", "note", (name,), why, COPY)
-    if facts.transparent:
+    if facts.transparent and not alpha_is_mask:
         why = "its transparent places are trained on as white"
         yield Finding("transparency", "warning", (name,), why, "lay it over a background you want")
     if facts.profile not in (None, "sRGB"):
@@ -100,6 +110,27 @@ def _of_frame(name: str, facts: Facts, resolution: int) -> Iterator[Finding]:
         yield Finding("too-small", "error", (name,), why, fix)
     if long > ODD * short:
         why = f"{facts.width}x{facts.height}: the centre square is {short / long:.0%} of it"
+        yield Finding("odd-aspect", "warning", (name,), why, "cut out the part that matters")
+
+
+def _of_shape(name: str, facts: Facts, resolution: int, buckets: Buckets) -> Iterator[Finding]:
+    """What is wrong with its size where it is trained in a bucket (as ``data.cuts.sizes`` does)."""
+    picture, step = (facts.width, facts.height), buckets.step
+    bucket = nearest(picture, shapes(resolution, step))
+    if not buckets.upscale and fit(picture, bucket).scale > 1:
+        own = filled(picture, step)
+        if own is None:
+            why = f"{facts.width}x{facts.height}, a side is below train.buckets.step, {step} pixels"
+            fix = "replace it by a larger one, or set train.buckets.upscale: true"
+            yield Finding("too-small", "error", (name,), why, fix)
+            return
+        bucket = own
+    kept = fit(picture, bucket).box
+    share = (kept[2] - kept[0]) * (kept[3] - kept[1]) / (facts.width * facts.height)
+    if share * ODD < 1:
+        why = (
+            f"{facts.width}x{facts.height}: its bucket {bucket[0]}x{bucket[1]} is {share:.0%} of it"
+        )
         yield Finding("odd-aspect", "warning", (name,), why, "cut out the part that matters")
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lorareg.registry.base import ResolvedBase
+from lorareg.registry.image_training import Buckets
 from lorareg.registry.manifest import ImageManifest, TextManifest
 from lorareg.registry.training import Training
 
@@ -19,7 +20,10 @@ class Wishes:
     """The standard a dataset is held to.
 
     Attributes:
-        resolution: pixels that the shorter side of a picture has at least.
+        resolution: pixels that the shorter side of a picture has at least; with buckets the side
+            of a square of their area.
+        buckets: shapes that pictures are trained in; None is the square in their middle.
+        alpha_is_mask: whether what is transparent says what not to learn.
         kind: of the adapter; a character needs more pictures than a style.
         captions, vocabulary: as in ``dataset`` of a manifest.
         skip: as ``Manifest.left_alone``.
@@ -32,6 +36,8 @@ class Wishes:
 
     task: Literal["text-to-image", "text-generation"]
     resolution: int = RESOLUTION
+    buckets: Buckets | None = None
+    alpha_is_mask: bool = False
     kind: str | None = None
     trigger: str | None = None
     captions: str | None = None
@@ -46,9 +52,12 @@ class Wishes:
     @classmethod
     def of(cls, manifest: ImageManifest | TextManifest, base: ResolvedBase | None) -> Wishes:
         """What a manifest asks for."""
+        masks = getattr(manifest.train, "masked_loss", None)
         return cls(
             task=manifest.task,
             resolution=getattr(manifest.train, "resolution", RESOLUTION),
+            buckets=getattr(manifest.train, "buckets", None),
+            alpha_is_mask=masks is not None and masks.folder is None,
             kind=manifest.kind,
             trigger=manifest.trigger,
             captions=manifest.dataset.captions,
@@ -75,6 +84,8 @@ class Wishes:
         return {
             "task": self.task,
             "resolution": self.resolution,
+            "buckets": self.buckets.model_dump() if self.buckets else None,
+            "alpha_is_mask": self.alpha_is_mask,
             "kind": self.kind,
             "trigger": self.trigger,
             "captions": self.captions,
