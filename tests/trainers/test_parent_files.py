@@ -18,7 +18,8 @@ from lorareg.registry.manifest import ImageManifest, TextManifest
 from lorareg.trainers.adapters import parents
 from lorareg.trainers.adapters.parents import Parent
 from lorareg.weights.adapter import LoraAdapter, LoraLayer
-from lorareg.weights.formats import diffusers, peft
+from lorareg.weights.algebra import relative_difference
+from lorareg.weights.formats import diffusers, kohya, peft
 from tests.registry.family import AVATAR, Family, git, tensors
 
 INK, WASH = "manifests/style/ink", "manifests/style/wash"
@@ -328,12 +329,26 @@ def test_the_identity_of_a_file_holds_its_alpha_but_not_its_name(
     assert digests[0] == digests[1] != digests[2]
 
 
+def test_a_file_of_kohyas_scripts_is_a_parent_too(family: Family, tmp_path: Path) -> None:
+    family.write("style/wash")
+    module = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+    layer = adapter().layers["unet.mid.to_q"]
+    written = LoraAdapter({module: layer})
+    kohya.write(tmp_path / "old.safetensors", written, "sd1", {})
+
+    _, found = given(family, str(tmp_path / "old.safetensors"))
+
+    assert found
+    assert found.adapter.layers.keys() == written.layers.keys()
+    assert relative_difference(found.adapter, written) < 1e-6
+
+
 def test_a_pickle_is_not_opened(family: Family, tmp_path: Path) -> None:
     family.write("style/wash")
     file = tmp_path / "old.pt"
     file.write_bytes(b"\x80\x04cos\nsystem\n.")
 
-    with pytest.raises(InvalidFileError, match="not a valid safetensors file"):
+    with pytest.raises(InvalidFileError, match="old.pt is refused"):
         given(family, str(file))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from lorareg.errors import IntegrityError, NotFoundError
 from lorareg.registry import sharing, tensors
 from lorareg.registry.lineage import Ancestor
-from lorareg.registry.manifest import ImageManifest, Manifest
+from lorareg.registry.manifest import Manifest
 from lorareg.registry.workspace import Workspace
 from lorareg.weights.adapter import LoraAdapter, to_raw
 from lorareg.weights.formats import diffusers, peft
@@ -21,26 +21,6 @@ def is_weights(path: Path) -> bool:
     """Whether ``--from`` names a file: the folder of an asset holds its weights one level down."""
     files = (path / diffusers.FILE, path / peft.WEIGHTS)
     return path.is_file() or any(file.is_file() for file in files)
-
-
-def read(path: Path, child: Manifest) -> LoraAdapter:
-    """A file, or the folder it is in: diffusers' form for pictures, PEFT's for text.
-
-    Raises:
-        InvalidFileError: no safetensors, or no LoRA in that form.
-        NotFoundError: a PEFT file without its ``adapter_config.json``.
-    """
-    name = diffusers.FILE if isinstance(child, ImageManifest) else peft.WEIGHTS
-    file = path / name if path.is_dir() else path
-    if isinstance(child, ImageManifest):
-        return diffusers.read(file)
-    if not (file.parent / peft.CONFIG).is_file():
-        raise NotFoundError(
-            f"there is no {peft.CONFIG} beside {file.name}",
-            why="rank and alpha of a PEFT adapter are in it",
-            fix="copy it from where the adapter was saved: save_pretrained writes both files",
-        )
-    return peft.read(file.parent, file.name)
 
 
 def identity(adapter: LoraAdapter) -> str:

@@ -19,9 +19,9 @@ from lorareg.registry.manifest import ImageManifest, TextManifest
 from lorareg.registry.terms import is_wider
 from lorareg.registry.workspace import Workspace
 from lorareg.trainers.adapters import parent_files
-from lorareg.weights import resize
+from lorareg.weights import members, resize
 from lorareg.weights.adapter import LoraAdapter
-from lorareg.weights.formats import diffusers, peft
+from lorareg.weights.formats import detect, diffusers, peft
 
 if TYPE_CHECKING:
     from lorareg.trainers.adapters.inject import Adapters
@@ -71,7 +71,7 @@ def given(
             why="training starts from one adapter",
             fix=f"leave --from out, or remove parent from manifests/{child.id}/manifest.yaml",
         )
-    adapter = parent_files.read(path, child)
+    adapter = detect.read(path, child.task).adapter
     _refuse_variants(child, path.name, adapter)
     found = ParentInput(ref=path.name, tensors=parent_files.identity(adapter), file=True)
     return child, Parent(found, adapter, None)
@@ -93,7 +93,7 @@ def find(
         return None
     _refuse_misfits(found, child, base)
     with parent_files.verified(workspace, found, child) as folder:
-        adapter = parent_files.read(folder, child)
+        adapter = members.read_file(child.task, folder / found.file)
     _refuse_variants(child, str(found.ref), adapter)
     return Parent(found.input, adapter, found.pinned(workspace))
 

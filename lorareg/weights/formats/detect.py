@@ -72,7 +72,7 @@ def read(path: Path, task: str | None = None) -> Foreign:
             fix="name a file of the other task",
         )
     if form == "peft":
-        adapter, metadata = peft.read(file.parent), _told(file.parent)
+        adapter, metadata = _peft(file), _told(file.parent)
     else:
         metadata = dict(read_header(file).metadata)
         adapter = (diffusers if form == "diffusers" else kohya).read(file)
@@ -142,6 +142,16 @@ def _file(path: Path) -> Path:
         why=f"it holds {names}",
         fix="name the file itself",
     )
+
+
+def _peft(file: Path) -> LoraAdapter:
+    if not (file.parent / peft.CONFIG).is_file():
+        raise NotFoundError(
+            f"there is no {peft.CONFIG} beside {file.name}",
+            why="rank and alpha of a PEFT adapter are in it",
+            fix="copy it from where the adapter was saved: save_pretrained writes both files",
+        )
+    return peft.read(file.parent, file.name)
 
 
 def _strangers(keys: Iterable[str]) -> list[str]:
