@@ -8,10 +8,10 @@ from pathlib import Path
 from lorareg.errors import InvalidFileError, NotFoundError
 from lorareg.registry import builtin, hub, modelfiles
 from lorareg.registry.digest import DigestCache, of_tree
-from lorareg.registry.fields import PICKLES
+from lorareg.registry.fields import PICKLES, is_hub_id
 from lorareg.registry.header import read_header
 from lorareg.registry.lock import load_json
-from lorareg.registry.manifest import Base, is_hub_id
+from lorareg.registry.manifest import Base
 
 TASK_OF_LAYOUT = {
     "diffusers": "text-to-image",

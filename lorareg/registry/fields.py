@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 from typing import Annotated
 
@@ -73,3 +74,9 @@ ModelName = Annotated[
 DatasetPath = Annotated[str, Field(max_length=1000), AfterValidator(dataset_path)]
 Share = Annotated[float, Field(ge=0, le=0.5)]
 Strength = Annotated[float, Field(ge=-10, le=10)]
+
+
+def is_hub_id(model: str) -> bool:
+    """Whether ``base.model`` has the form of a Hub id, ``org/name``."""
+    word = r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?"
+    return bool(re.fullmatch(f"{word}/{word}", model)) and not re.search(r"\.\.|--", model)

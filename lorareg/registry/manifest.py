@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import re
 from itertools import permutations
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -316,9 +315,3 @@ def json_schema() -> dict[str, Any]:
 
     schema = TypeAdapter(ImageManifest | TextManifest).json_schema(by_alias=True)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-
-
-def is_hub_id(model: str) -> bool:
-    """Whether ``base.model`` has the form of a Hub id, ``org/name``."""
-    word = r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?"
-    return bool(re.fullmatch(f"{word}/{word}", model)) and not re.search(r"\.\.|--", model)

@@ -11,9 +11,10 @@ from typing import Any
 
 from lorareg.errors import LoraregError
 from lorareg.registry import base, hub, manifest, presets, yamlfile
+from lorareg.registry.fields import is_hub_id
 from lorareg.registry.files import write_atomically
 from lorareg.registry.ids import RECIPE, AssetId
-from lorareg.registry.manifest import Base, is_hub_id
+from lorareg.registry.manifest import Base
 from lorareg.registry.pointer import Pointer
 from lorareg.registry.workspace import Workspace
 

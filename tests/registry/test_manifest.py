@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from lorareg.errors import InvalidFileError, NotFoundError
 from lorareg.registry import manifest, yamlfile
+from lorareg.registry.fields import is_hub_id
 from lorareg.registry.ids import AssetId
 from lorareg.registry.manifest import ImageManifest, TextManifest
 
@@ -275,7 +276,7 @@ def test_a_misspelt_task_is_recognised() -> None:
     "model", ["org/name", "a-b/c.d_e", "openai-community/gpt2", "Qwen/Qwen2.5-0.5B"]
 )
 def test_a_hub_id_is_told_by_its_form(model: str) -> None:
-    assert manifest.is_hub_id(model)
+    assert is_hub_id(model)
 
 
 @pytest.mark.parametrize(
@@ -283,7 +284,7 @@ def test_a_hub_id_is_told_by_its_form(model: str) -> None:
     ["gpt2", "a/b/c", "a/..", "../a", "./a", "/a/b", "a/.b", "a/b.", "a/b--c", "组织/名", "a/"],
 )
 def test_what_the_hub_would_refuse_is_no_hub_id(model: str) -> None:
-    assert not manifest.is_hub_id(model)
+    assert not is_hub_id(model)
 
 
 @pytest.mark.parametrize(

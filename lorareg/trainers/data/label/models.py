@@ -21,8 +21,8 @@ from lorareg.errors import ExternalToolError, InvalidFileError, LoraregError, No
 from lorareg.registry import hub, modelfiles
 from lorareg.registry.builtin import cache_folder
 from lorareg.registry.digest import DigestCache, of_tree
+from lorareg.registry.fields import is_hub_id
 from lorareg.registry.lock import load_json
-from lorareg.registry.manifest import is_hub_id
 from lorareg.trainers.data.label import blip, blip2, chat, clip, florence, tagger
 from lorareg.trainers.data.label.captioner import Asking, Captioner, Model
 
