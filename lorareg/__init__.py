@@ -38,9 +38,9 @@ def load(target: Any, expression: str, registry: str | Path = ".") -> Attached:
         A handle to swap or remove it; as a context manager it removes it at the end.
 
     Raises:
-        LoraregError: it does not exist, or does not fit the model.
+        LoraregError: it does not exist, may not be composed, or does not fit the model.
     """
     from lorareg.registry.workspace import Workspace
-    from lorareg.trainers.attach import attach
+    from lorareg.trainers.attach import Attached
 
-    return attach(target, Workspace.find(Path(registry)), expression)
+    return Attached(target, Workspace.find(Path(registry)), expression)

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from lorareg.cli import compose, compose_check, recipes
+from lorareg.cli import compose, compose_check, compose_evaluate, compose_report, recipes
 
 EXPR = "EXPR"  # upper case is no expression, so this name hides none
 
@@ -45,6 +45,8 @@ composing = typer.Typer(
 )
 composing.command(EXPR)(compose.compose)
 composing.command()(compose_check.check)
+composing.command()(compose_evaluate.evaluate)
+composing.command()(compose_report.report)
 composing.command()(recipes.verify)
 composing.command()(recipes.upgrade)
 composing.command()(recipes.explain)

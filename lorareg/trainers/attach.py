@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
@@ -12,14 +11,10 @@ import torch
 from lorareg.errors import LoraregError
 from lorareg.registry.expression import Expression
 from lorareg.registry.workspace import Workspace
-from lorareg.trainers.adapters import inject
-from lorareg.trainers.adapters.inject import Adapters
-from lorareg.trainers.schedule import Scheduled
-from lorareg.weights import compose, members
-from lorareg.weights.adapter import LoraAdapter
+from lorareg.trainers.worn import models_of, worn
+from lorareg.weights import members
+from lorareg.weights.checks import run
 from lorareg.weights.members import Composition
-
-DENOISERS = ("unet", "transformer")
 
 
 class Attached:
@@ -27,15 +22,25 @@ class Attached:
 
     A context manager too: at the end of the block the target is the base that it was.
 
+    Args:
+        target: a diffusers pipeline, or a transformers model.
+        workspace: the registry.
+        expression: as people type it.
+
     Attributes:
-        composition: the members, with their weights.
+        composition: the members, with their weights; ``negative_prompt`` is for the caller to use.
+        warnings: what may go wrong although it could be loaded, a sentence each.
+
+    Raises:
+        LoraregError: it does not exist, may not be composed, or does not fit.
     """
 
-    def __init__(self, target: Any, workspace: Workspace, composition: Composition) -> None:
+    def __init__(self, target: Any, workspace: Workspace, expression: str) -> None:
         self._target, self._workspace = target, workspace
+        self._models = models_of(target)
         self._on = ExitStack()
-        self.composition = composition
-        self._put(composition)
+        self.composition, self.warnings = self._checked(expression)
+        self._put(self.composition)
 
     def swap(self, expression: str) -> None:
         """Take the composition off and put another one on; the base is not loaded again.
@@ -43,17 +48,15 @@ class Attached:
         Raises:
             LoraregError: the other one cannot be put on; the one before stays.
         """
-        before, after = (
-            self.composition,
-            members.resolve(self._workspace, Expression.parse(expression)),
-        )
+        before = self.composition
+        after, warnings = self._checked(expression)
         self.remove()
         try:
             self._put(after)
         except LoraregError:
             self._put(before)
             raise
-        self.composition = after
+        self.composition, self.warnings = after, warnings
 
     def remove(self) -> None:
         """Take it off; the target is the base that it was."""
@@ -70,43 +73,16 @@ class Attached:
     ) -> None:
         self.remove()
 
+    def _checked(self, expression: str) -> tuple[Composition, tuple[str, ...]]:
+        found = members.resolve(self._workspace, Expression.parse(expression))
+        report = run.check(self._workspace, found)
+        report.refuse()
+        soft = (f"{finding.what}: {finding.detail}" for finding in report.soft)
+        return found, (*found.warnings, *soft)
+
     def _put(self, composition: Composition) -> None:
-        adapter = compose.build(composition)
-        adapters = inject.apply(models_of(self._target, adapter), adapter)
-        self._on.callback(inject.remove, adapters)
-        if composition.is_scheduled:
-            self._on.enter_context(_scheduled(self._target, adapters, composition))
+        self._on.enter_context(worn(self._models, composition, self._timesteps))
 
-
-def models_of(target: Any, adapter: LoraAdapter) -> Mapping[str, torch.nn.Module]:
-    """The models that an adapter changes, by the component its paths begin with.
-
-    Args:
-        target: a diffusers pipeline, or a transformers model.
-        adapter: whose paths begin with a component of a pipeline, or with none.
-    """
-    if isinstance(target, torch.nn.Module):
-        return {"": target}
-    parts = sorted({name.partition(".")[0] for name in adapter.layers})
-    return {part: getattr(target, part) for part in parts if hasattr(target, part)}
-
-
-def attach(target: Any, workspace: Workspace, expression: str) -> Attached:
-    """Put a composition on a pipeline or model.
-
-    Raises:
-        LoraregError: it does not exist, or does not fit.
-    """
-    return Attached(target, workspace, members.resolve(workspace, Expression.parse(expression)))
-
-
-def _scheduled(target: Any, adapters: Adapters, composition: Composition) -> Scheduled:
-    name = next((name for name in DENOISERS if hasattr(target, name)), None)
-    if name is None:
-        raise LoraregError(
-            "a language model has no denoising steps",
-            why="the composition has windows or a schedule",
-            fix="leave steps=... and the schedule out",
-        )
-    denoiser = getattr(target, name)
-    return Scheduled(denoiser, lambda: target.scheduler.timesteps, adapters, composition)
+    def _timesteps(self) -> torch.Tensor:
+        steps: torch.Tensor = self._target.scheduler.timesteps
+        return steps

@@ -21,9 +21,11 @@ from lorareg.trainers import run
 from lorareg.trainers.core.watching import Watcher
 from lorareg.trainers.execute import Options
 from lorareg.trainers.generate import Generator
+from lorareg.trainers.lineup import side_by_side
 from lorareg.trainers.report.grid import save_grid
 from lorareg.trainers.reproduce import Reproduction, reproduce
 from lorareg.weights import compose, members, recipes
+from lorareg.weights.checks import run as checks
 
 CHARACTER = AssetId("character", "zhangsan")
 STYLE = AssetId("style", "lorelei-ink")
@@ -130,23 +132,18 @@ def _compose(workspace: Workspace, tour: Tour, say: Callable[[str], None]) -> No
     say(f"lorareg compose {EXPRESSION} --as {RECIPE} --output exact")
     typed = Expression.parse(EXPRESSION)
     both = members.resolve(workspace, typed)
+    checks.check(workspace, both, merged=True).refuse()
     wish = RecipeManifest.of(RECIPE, members.parts_of(workspace, typed))
     locked = recipes.save(workspace, both, wish, compose.merge(both, wish), write_file=True)
     for name, output in locked.outputs.items():
         tour.rows.append((f"recipe/{RECIPE} {name}", output.sha256, "exact sum"))
-    say(f"lorareg generate recipe/{RECIPE} --compare --prompt '{PROMPTS[0]}'")
+    say(f"lorareg generate recipe/{RECIPE} --grid --prompt '{PROMPTS[0]}'")
     like = both.components[0].manifest
     generator = Generator(workspace, like, like.sample)
-    wanted = {
-        "base": None,
-        str(CHARACTER): members.resolve(workspace, Expression.parse(f"{CHARACTER}:1")),
-        str(STYLE): members.resolve(workspace, Expression.parse(f"{STYLE}:1")),
-        "both": both,
-    }
     rows = []
-    for label, composition in wanted.items():
-        samples = generator.samples(composition, PROMPTS, SEED)
-        rows.append((label, [s.output for s in samples if isinstance(s.output, Image)]))
+    for entry in side_by_side(both):
+        samples = generator.samples(entry.composition, PROMPTS, SEED)
+        rows.append((entry.label, [s.output for s in samples if isinstance(s.output, Image)]))
     save_grid(tour.picture, rows, PROMPTS)
 
 

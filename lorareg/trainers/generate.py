@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lorareg.registry.base import ResolvedBase
-from lorareg.registry.manifest import ImageManifest, Sampling, TextManifest
+from lorareg.registry.base import ResolvedBase, default_resolution
+from lorareg.registry.image_training import ImageTraining
+from lorareg.registry.manifest import ImageManifest, TextManifest
+from lorareg.registry.sampling import Sampling
 from lorareg.registry.text_training import TextTraining
 from lorareg.registry.workspace import Workspace
-from lorareg.trainers.adapters import inject
 from lorareg.trainers.core.task import Runtime, Sample
 from lorareg.trainers.image.pipelines import DiffusionBase
 from lorareg.trainers.machine import runtime
 from lorareg.trainers.prepare import resolve_base
 from lorareg.trainers.quiet import quiet_libraries
-from lorareg.weights import compose
-from lorareg.weights.adapter import LoraAdapter
+from lorareg.trainers.worn import Models, models_of, worn
 from lorareg.weights.members import Composition
 
 if TYPE_CHECKING:
@@ -49,40 +49,39 @@ class Generator:
         self._pipeline: Any = None
         self._replies: TextTask | None = None
         if isinstance(like, ImageManifest):
-            self._training = like.train
+            self._training = _drawn_like(like, base)
             self._pipeline = _pipeline(base, self._runtime)
+            self._models = models_of(self._pipeline)
         else:
             self._replies, self._models = _language_model(base, like, sampling, self._runtime)
 
     def samples(
         self, composition: Composition | None, prompts: Sequence[str], seed: int
     ) -> list[Sample]:
-        """One output a prompt, of the composition or, with None, of the base alone."""
+        """One output a prompt, of the composition or, with None, of the base alone.
+
+        Windows, schedule and negative prompt of the composition hold.
+        """
         if composition is None:
-            return self._draw(prompts, seed)
-        return self.with_adapter(compose.build(composition), prompts, seed)
+            return self._draw(prompts, seed, "")
+        with worn(self._models, composition, lambda: self._pipeline.scheduler.timesteps):
+            return self._draw(prompts, seed, composition.negative_prompt)
 
-    def with_adapter(self, adapter: LoraAdapter, prompts: Sequence[str], seed: int) -> list[Sample]:
-        """One output a prompt with an adapter on the base, which is taken off afterwards."""
-        adapters = inject.apply(self._frozen(adapter), adapter)
-        try:
-            return self._draw(prompts, seed)
-        finally:
-            inject.remove(adapters)
-
-    def _frozen(self, adapter: LoraAdapter) -> Mapping[str, torch.nn.Module]:
-        """The models that an adapter changes, by the component its paths begin with."""
-        if self._replies is not None:
-            return self._models
-        parts = sorted({name.partition(".")[0] for name in adapter.layers})
-        return {p: getattr(self._pipeline, p) for p in parts if hasattr(self._pipeline, p)}
-
-    def _draw(self, prompts: Sequence[str], seed: int) -> list[Sample]:
+    def _draw(self, prompts: Sequence[str], seed: int, negative: str) -> list[Sample]:
         if self._replies is not None:
             return self._replies.sample(prompts, seed)
         from lorareg.trainers.image.drawing import draw
 
-        return draw(self._pipeline, prompts, seed, self._sampling, self._training)
+        return draw(
+            self._pipeline, prompts, seed, self._sampling, self._training, negative=negative
+        )
+
+
+def _drawn_like(like: ImageManifest, base: ResolvedBase) -> ImageTraining:
+    """As the adapter was trained; one that was imported is drawn at the base's own size."""
+    if like.origin is None or base.layout != "diffusers":
+        return like.train
+    return like.train.model_copy(update={"resolution": default_resolution(base.path)})
 
 
 def _pipeline(base: ResolvedBase, place: Runtime) -> Any:
@@ -92,7 +91,7 @@ def _pipeline(base: ResolvedBase, place: Runtime) -> Any:
 
 def _language_model(
     base: ResolvedBase, like: TextManifest, sampling: Sampling, place: Runtime
-) -> tuple[TextTask, Mapping[str, torch.nn.Module]]:
+) -> tuple[TextTask, Models]:
     from lorareg.trainers.text.task import TextTask
 
     task = TextTask(base, (), TextTraining(max_length=like.train.max_length))

@@ -100,7 +100,7 @@ def test_train_compose_generate(registry: Path, tmp_path: Path) -> None:
     assert "style/ring" in taken.err
     picture = tmp_path / "out.png"
     drawn = lorareg(
-        registry, "generate", "recipe/both", "--prompt", "a red zdot", "--compare",
+        registry, "generate", "recipe/both", "--prompt", "a red zdot", "--grid",
         "--out", str(picture), "--json",
     )  # fmt: skip
     assert drawn.code == 0, drawn.err

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 Losses = NDArray[np.float64]
 """One mean loss a record, in the order of the records."""
 
+MIN_RECORDS = 5  # so many gains of one sign come by chance once in 32 times
 RESAMPLES = 2000
 LEVEL = 0.95
 SEED = 20_240
@@ -37,7 +38,8 @@ class Survival:
     Attributes:
         records: number of held-out records.
         losses: mean loss of "base", "solo", "composed" and, in company, "without".
-        survival: None where the adapter alone does not gain anything that could survive.
+        survival: None where it cannot be measured: the adapter alone has no gain that could
+            survive, or none that so few records could tell from chance.
         attribution: loss without it less the loss of the composition; None if it is alone.
     """
 
@@ -57,21 +59,17 @@ def judge(ref: str, losses: Mapping[str, Losses]) -> Survival:
     """
     base, solo, composed = (losses[name] for name in ("base", "solo", "composed"))
     rows = _resamples(len(base))
-    gains = (base - solo)[rows].mean(axis=1)
-    learned = bool(np.quantile(gains, (1 - LEVEL) / 2) > 0)
-    kept = (base - composed)[rows].mean(axis=1)
-    without = losses.get("without")
-    return Survival(
-        ref=ref,
-        records=len(base),
-        losses={name: float(values.mean()) for name, values in losses.items()},
-        survival=_interval((base - composed).mean() / (base - solo).mean(), kept / gains)
-        if learned
-        else None,
-        attribution=None
-        if without is None
-        else _interval((without - composed).mean(), (without - composed)[rows].mean(axis=1)),
-    )
+    gains, kept = ((base - other)[rows].mean(axis=1) for other in (solo, composed))
+    survival = attribution = None
+    if len(base) >= MIN_RECORDS and np.quantile(gains, (1 - LEVEL) / 2) > 0:
+        some = gains > 0
+        share = (base - composed).mean() / (base - solo).mean()
+        survival = _interval(share, kept[some] / gains[some])
+    if "without" in losses:
+        worse = losses["without"] - composed
+        attribution = _interval(worse.mean(), worse[rows].mean(axis=1))
+    means = {name: float(values.mean()) for name, values in losses.items()}
+    return Survival(ref, len(base), means, survival, attribution)
 
 
 def headline(found: list[Survival]) -> float | None:
@@ -81,7 +79,7 @@ def headline(found: list[Survival]) -> float | None:
 
 
 def _resamples(count: int) -> NDArray[np.int64]:
-    """Rows of records drawn with replacement; the first is not special, the seed is fixed."""
+    """Rows of records drawn with replacement, the same every time."""
     return np.random.default_rng(SEED).integers(count, size=(RESAMPLES, count))
 
 
