@@ -11,6 +11,7 @@ from lorareg.cli.compose_check import checked
 from lorareg.cli.options import RefArgument
 from lorareg.cli.root import err, out
 from lorareg.cli.show import Json, as_json, findings, note, table
+from lorareg.errors import NotFoundError
 from lorareg.registry.workspace import Workspace
 
 
@@ -18,7 +19,7 @@ def verify(
     ref: RefArgument,
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help="A merge, made by any tool, to compare with it."),
+        typer.Argument(metavar="[FILE]", help="A merge, a file or folder by any tool."),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -37,7 +38,8 @@ def verify(
     found = proof.verify(workspace, asset)
     if file is not None:
         foreign = detect.read(file, proof.locked(workspace, asset).task)
-        found.append(proof.verify_file(workspace, asset, file, foreign.adapter))
+        weights = file / foreign.name if file.is_dir() else file
+        found.append(proof.verify_file(workspace, asset, weights, foreign.adapter))
     if json:
         as_json({str(asset): [vars(finding) for finding in found]})
     else:
@@ -62,11 +64,13 @@ def upgrade(
     asset = workspace.find_asset(ref)
     before = proof.locked(workspace, asset)
     wanted = recipe.load(workspace.folder(asset).manifest, asset)
-    composition = members.resolve(workspace, wanted.expression)
-    checked(workspace, composition, merged=bool(before.outputs))
+    composition = members.of_recipe(workspace, wanted)
+    report = checked(workspace, composition, merged=bool(before.outputs))
     changes = recipes.changes(before, composition, wanted)
+    merged = compose.merge(composition, wanted) if changes else None
+    if merged and report.conflicts:
+        compose.guard(wanted, merged, report.conflicts.amplification)
     if changes and not dry_run:
-        merged = compose.merge(composition, wanted)
         recipes.save(
             workspace, composition, wanted, merged, write_file=bool(before.outputs), overwrite=True
         )
@@ -89,11 +93,17 @@ def explain(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A merged .safetensors file.")],
     json: Json = False,
 ) -> None:
-    """Say what a merged file was made of, by its own header, and what the registry knows of it."""
+    """Say what a merged file was made of, by its own header, and what the registry knows of it.
+
+    It works outside of a registry too.
+    """
     from lorareg.weights import provenance
 
     told = provenance.read(file)
-    known = provenance.standing(Workspace.find(), told)
+    try:
+        known = provenance.standing(Workspace.find(), told)
+    except NotFoundError:
+        known = "there is no registry here to compare it with"
     if json:
         as_json({"file": file.name, **told.model_dump(mode="json"), "registry": known})
         return

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lorareg.errors import LoraregError
-from lorareg.registry.recipe import Compression, Guards, Method, RecipeManifest
+from lorareg.registry.recipe import Compression, RecipeManifest
 from lorareg.weights import algebra, lowrank
 from lorareg.weights.adapter import LoraAdapter
 from lorareg.weights.lowrank import Budget
@@ -49,38 +49,49 @@ def build(composition: Composition) -> LoraAdapter:
 
     Of a plain sum it is exact, of rank sum r_i (``algebra.weighted_sum``).
     """
-    parts = _strengthened(composition)
+    parts = strengthened(composition)
     if _is_dora_alone(parts):
         return parts[0]
     return methods.merge(parts, _names(composition), composition.method)
 
 
 def merge(composition: Composition, wanted: RecipeManifest) -> Merged | None:
-    """One adapter that does what the members do together, as a recipe wants it.
+    """One adapter that does what the members do together, compressed as a recipe wants it.
+
+    Args:
+        composition: the members; its own method puts them together.
+        wanted: for its compression.
 
     Returns:
         None where no one file can do it: the weights change from step to step.
     """
-    if not wanted.is_static:
+    if composition.is_scheduled:
         return None
-    parts, compression = _strengthened(composition), wanted.compression
-    if compression and wanted.method == Method():
-        found = lowrank.compress(parts, _budget(compression))
+    compression = wanted.compression
+    if compression is None:
+        return Merged(build(composition))
+    if composition.method.name == "sum":
+        found = lowrank.compress(strengthened(composition), budget(compression))
         kept = dict(zip(_names(composition), found.retention, strict=True))
         return Merged(found.adapter, found.error, kept, found.worst)
-    whole = build(composition)
-    if compression is None:
-        return Merged(whole)
-    found = lowrank.compress([whole], _budget(compression))
+    found = lowrank.compress([build(composition)], budget(compression))
     return Merged(found.adapter, found.error, None, found.worst)
 
 
-def guard(guards: Guards, merged: Merged, amplification: float) -> None:
+def guard(wanted: RecipeManifest, merged: Merged, amplification: float) -> None:
     """Hold a merge against the figures that its recipe demands.
 
     Raises:
-        LoraregError: one is missed; it names the figure.
+        LoraregError: one is missed, or cannot be told; it names the figure.
     """
+    guards = wanted.guards
+    if guards.min_retention and wanted.method.name != "sum":
+        raise LoraregError(
+            "guards.min_retention cannot be held",
+            why=f"method {wanted.method.name} changes the members before it adds them up, so what "
+            "is left of each has no measure",
+            fix="leave --min-retention out; lorareg compose evaluate measures what survives",
+        )
     least = min((merged.retention or {}).items(), key=lambda item: item[1], default=None)
     if least and guards.min_retention and least[1] < guards.min_retention:
         raise LoraregError(
@@ -98,7 +109,7 @@ def guard(guards: Guards, merged: Merged, amplification: float) -> None:
 
 def measure(composition: Composition) -> list[Measure]:
     """Share and direction of each member, from the factors alone."""
-    parts = [(part, 1.0) for part in _strengthened(composition)]
+    parts = [(part, 1.0) for part in strengthened(composition)]
     if _is_dora_alone([part for part, _ in parts]):
         return [Measure(str(composition.components[0].asset), 1.0, 0.0)]
     size = algebra.norm(algebra.weighted_sum(parts)) or 1.0
@@ -113,7 +124,7 @@ def measure(composition: Composition) -> list[Measure]:
     return found
 
 
-def _strengthened(composition: Composition) -> list[LoraAdapter]:
+def strengthened(composition: Composition) -> list[LoraAdapter]:
     """Every member at its strength, to be put together as it is."""
     return [algebra.at(read(part), part.strength) for part in composition.components]
 
@@ -122,7 +133,8 @@ def _names(composition: Composition) -> list[str]:
     return [str(part.asset) for part in composition.components]
 
 
-def _budget(wanted: Compression) -> Budget:
+def budget(wanted: Compression) -> Budget:
+    """How much of the sum a recipe keeps."""
     return Budget(wanted.rank, wanted.energy, wanted.max_size, wanted.truncate)
 
 

@@ -62,12 +62,14 @@ class Composition:
         warnings: what may go wrong although it can be built.
         method: how the members become one delta.
         schedule: how they share the denoising.
+        negative_prompt: of a recipe: what its pictures should not show.
     """
 
     components: tuple[Component, ...]
     warnings: tuple[str, ...]
     method: Method = Method()
     schedule: Schedule = Schedule()
+    negative_prompt: str = ""
 
     @property
     def task(self) -> str:
@@ -112,17 +114,38 @@ def resolve(workspace: Workspace, expression: Expression) -> Composition:
         LoraregError: members of different tasks; a recipe that contains itself; a DoRA
             that is not alone at weight 1.
     """
-    alone = _recipe_alone(workspace, expression)
-    if alone:
-        expression = alone.expression
-    wanted = _merge(_flatten(workspace, expression, 1.0, ()))
+    alone = recipe_alone(workspace, expression)
+    return of_recipe(workspace, alone) if alone else _resolved(workspace, expression, ())
+
+
+def of_recipe(workspace: Workspace, wanted: RecipeManifest) -> Composition:
+    """What a recipe's manifest says, whether it is in the registry yet or not; raises likewise."""
+    found = _resolved(workspace, wanted.expression, (wanted.id,))
+    return replace(
+        found,
+        method=wanted.method,
+        schedule=wanted.schedule,
+        negative_prompt=wanted.negative_prompt,
+    )
+
+
+def recipe_alone(workspace: Workspace, expression: Expression) -> RecipeManifest | None:
+    """The recipe that an expression is, whose method and schedule are then the composition's."""
+    first = expression.parts[0]
+    if len(expression.parts) > 1 or first not in (Part(first.ref), Part(first.ref, 1.0)):
+        return None
+    asset = workspace.find_asset(first.ref, any_version=True)
+    return versions.recipe_of(workspace, asset, first.ref) if asset.kind == recipe.KIND else None
+
+
+def _resolved(
+    workspace: Workspace, expression: Expression, above: tuple[AssetId, ...]
+) -> Composition:
+    wanted = _merge(_flatten(workspace, expression, 1.0, above))
     components = tuple(_component(workspace, each) for each in wanted)
     _check_tasks(components)
     _refuse_dora(components)
-    warnings = tuple(_warnings(components))
-    if alone:
-        return Composition(components, warnings, alone.method, alone.schedule)
-    return Composition(components, warnings)
+    return Composition(components, tuple(_warnings(components)))
 
 
 def parts_of(workspace: Workspace, expression: Expression) -> tuple[RecipePart, ...]:
@@ -159,7 +182,11 @@ def _flatten(
     for part in expression.parts:
         asset = workspace.find_asset(part.ref, any_version=True)
         if asset in above:
-            raise LoraregError(f"recipe {asset} contains itself", why=" > ".join(map(str, above)))
+            raise LoraregError(
+                f"{asset} contains itself",
+                why=" > ".join(map(str, (*above, asset))),
+                fix=f"take it out of the parts of {above[-1]}",
+            )
         if asset.kind == recipe.KIND:
             if part.blocks or part.windows:
                 raise LoraregError(
@@ -168,7 +195,7 @@ def _flatten(
                     fix=f"write its members out: lorareg show {asset}",
                 )
             inner = versions.recipe_of(workspace, asset, part.ref)
-            if inner.method != Method() or inner.schedule != Schedule():
+            if inner.method.name != "sum" or inner.schedule.mode != "sum":
                 raise LoraregError(
                     f"{asset} cannot be a part of something else",
                     why="its method or schedule holds for all of its parts at once",
@@ -182,15 +209,6 @@ def _flatten(
         strength = Strength(weight, part.blocks).times(factor)
         wanted.append(_Wanted(state, strength, part.windows))
     return wanted
-
-
-def _recipe_alone(workspace: Workspace, expression: Expression) -> RecipeManifest | None:
-    """The recipe that an expression is, whose method and schedule are then the composition's."""
-    first = expression.parts[0]
-    if len(expression.parts) > 1 or first not in (Part(first.ref), Part(first.ref, 1.0)):
-        return None
-    asset = workspace.find_asset(first.ref, any_version=True)
-    return versions.recipe_of(workspace, asset, first.ref) if asset.kind == recipe.KIND else None
 
 
 def _merge(wanted: Sequence[_Wanted]) -> list[_Wanted]:

@@ -108,7 +108,7 @@ def _agreement(
 ) -> Finding:
     what = "manifest.yaml"
     try:
-        now = recipes.fingerprint(members.resolve(workspace, wanted.expression), wanted)
+        now = recipes.fingerprint(members.of_recipe(workspace, wanted), wanted)
     except LoraregError as error:
         return Finding(False, what, error.sentence)
     if now == known.fingerprint:

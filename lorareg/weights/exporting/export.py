@@ -107,12 +107,28 @@ def _text(workspace: Workspace, found: Subject, wish: Wish) -> Exported:
         server = servers.vllm if wish.form == "vllm" else servers.lorax
         text = server(found, subject.weights(workspace, found, wish.what))
     else:
+        _refuse_unsayable(found, wish.form)
         text = {"comfyui": prompts.comfyui, "a1111": prompts.a1111, "snippet": prompts.snippet}[
             wish.form
         ](found)
     if wish.out:
         write_atomically(wish.out, text)
     return Exported(wish.out, text)
+
+
+def _refuse_unsayable(found: Subject, form: str) -> None:
+    """Refuse words that would draw the plain sum where the recipe is something else."""
+    composition = found.composition
+    method, mode = composition.method.name, composition.schedule.mode
+    if found.composition.task != "text-to-image" or method == mode == "sum":
+        return
+    raise LoraregError(
+        f"{form} cannot say method {method}, schedule {mode}",
+        why="it adds all parts up at every step",
+        fix=f"lorareg export {found.ref} --format kohya"
+        if mode == "sum"
+        else f"use it here: lorareg generate {found.ref}",
+    )
 
 
 def _kohya(found: Subject, adapter: LoraAdapter, wish: Wish, target: Path) -> Exported:

@@ -140,12 +140,8 @@ def weights(workspace: Workspace, subject: Subject, text: str) -> LoraAdapter:
 
 def _wanted(workspace: Workspace, subject: Subject, text: str) -> RecipeManifest:
     expression = Expression.parse(text)
-    asset = workspace.find_asset(expression.parts[0].ref, any_version=True)
-    if len(expression.parts) == 1 and asset.kind == recipe.KIND:
-        found = workspace.load_asset(asset)
-        if isinstance(found, RecipeManifest):
-            return found
-    return RecipeManifest.of(subject.name, members.parts_of(workspace, expression))
+    found = members.recipe_alone(workspace, expression)
+    return found or RecipeManifest.of(subject.name, members.parts_of(workspace, expression))
 
 
 def _home(workspace: Workspace, composition: Composition) -> Path | None:
