@@ -30,7 +30,7 @@ from lorareg.weights.checks import run as checks
 CHARACTER = AssetId("character", "zhangsan")
 STYLE = AssetId("style", "lorelei-ink")
 RECIPE = "ink-zhangsan"
-EXPRESSION = f"{STYLE}:0.8+{CHARACTER}:0.9"
+EXPRESSION = f"{STYLE}:0.6+{CHARACTER}:1.0"
 PROMPTS = (
     "zzhangsan, portrait, smiling, lorelei style, white background",
     "zzhangsan, portrait, surprised, lorelei style, yellow background",
