@@ -37,7 +37,10 @@ def image(arguments: argparse.Namespace, work: Path) -> None:
             mine, them = training_image.contestants(race)
             found = training_turns.take_turns(them, arguments.rounds)
             training_turns.table(found, OURS)
-            print(f"\n{training_image.agreement(found, mine.unlearned())}")
+            unlearned, exact = mine.unlearned(), None
+            if dtype == "bf16":
+                exact = training_image.in_float32(race, len(unlearned))
+            print(f"\n{training_image.agreement(found, unlearned, exact)}")
 
 
 def text(arguments: argparse.Namespace, work: Path) -> None:
