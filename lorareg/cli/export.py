@@ -17,6 +17,9 @@ from lorareg.registry.workspace import Workspace
 if TYPE_CHECKING:
     from lorareg.weights.exporting.export import Tags
 
+NAMES_BASE = ("peft", "comfyui", "snippet", "vllm", "lorax")
+"""Forms whose reader loads the base by the name that it finds there."""
+
 
 def export(
     what: Annotated[
@@ -61,6 +64,10 @@ def export(
         note("loading libraries, to read the file back with them")
     wish = exporting.Wish(what, form, to, public, base_name, tags)
     found = exporting.export(workspace, wish)
+    for warning in found.warnings:
+        note(f"warning {warning}")
+    if found.base_name.startswith("builtin:") and form in NAMES_BASE:
+        note(f"only lorareg knows {found.base_name}: name a base it can load with --base-name")
     if json:
         as_json(vars(found) | {"path": str(found.path) if found.path else None, "format": form})
         return

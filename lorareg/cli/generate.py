@@ -113,6 +113,8 @@ def _cells(workspace: Workspace, sweep: Sweep) -> list[Composition]:
     cells = [resolve(workspace, cell) for cell in sweep.cells]
     strongest = max(cells, key=lambda cell: sum(abs(p.strength.weight) for p in cell.components))
     checked(workspace, strongest)
+    for warning in strongest.warnings:
+        note(f"warning {warning}")
     return cells
 
 

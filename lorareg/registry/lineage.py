@@ -117,6 +117,19 @@ def ancestors(workspace: Workspace, known: Lock | RecipeLock) -> list[ParentInpu
     return found
 
 
+def hidden_members(workspace: Workspace, asset: AssetId, known: RecipeLock) -> list[str]:
+    """Members of a recipe's merged file that fewer people may see than the file, with who may."""
+    own = workspace.load_asset(asset).visibility
+    found = []
+    for member in known.members if known.outputs else ():
+        each = _asset(Ref.parse(member.ref))
+        if workspace.folder(each).manifest.is_file():
+            theirs = workspace.load_manifest(each).visibility
+            if is_wider(own, theirs):
+                found.append(f"{each} ({theirs})")
+    return found
+
+
 def hidden_ancestors(workspace: Workspace, child: Manifest, known: Lock) -> list[str]:
     """Adapters it descends from that fewer people may see, with who may, as manifests say now.
 

@@ -14,6 +14,7 @@ from lorareg.errors import IntegrityError, LoraregError, listed
 from lorareg.registry import card, digest, lineage, lock, pointer
 from lorareg.registry.header import read_header
 from lorareg.registry.ids import RECIPE, AssetId
+from lorareg.registry.lock import RecipeLock
 from lorareg.registry.pointer import Pointer, pointer_path
 from lorareg.registry.tensors import tensor_digest
 from lorareg.registry.workspace import Workspace
@@ -130,8 +131,24 @@ def _refuse_modified(workspace: Workspace, asset: AssetId) -> None:
         )
 
 
+def _refuse_hidden_members(workspace: Workspace, asset: AssetId) -> None:
+    path = workspace.folder(asset).lock
+    known = lock.load(path) if path.is_file() else None
+    if isinstance(known, RecipeLock) and (
+        hidden := lineage.hidden_members(workspace, asset, known)
+    ):
+        raise LoraregError(
+            f"the merged file of {asset} holds {', '.join(hidden)}",
+            why=f"{asset} is {workspace.load_asset(asset).visibility}; nothing was pushed",
+            fix=f"set a narrower visibility in manifests/{asset}/manifest.yaml",
+        )
+
+
 def _refuse_hidden(workspace: Workspace, asset: AssetId) -> None:
-    known = workspace.load_lock(asset) if asset.kind != RECIPE else None
+    if asset.kind == RECIPE:
+        _refuse_hidden_members(workspace, asset)
+        return
+    known = workspace.load_lock(asset)
     if known is None or not lineage.ancestors(workspace, known):
         return
     manifest = workspace.load_manifest(asset)

@@ -55,8 +55,13 @@ class Strength:
         """Whether one weight holds for every module."""
         return not self.blocks
 
+    @property
+    def ordered(self) -> dict[str, float]:
+        """The blocks by name."""
+        return dict(sorted(self.blocks.items()))
+
     def __str__(self) -> str:
-        blocks = ",".join(f"{key}={weight!r}" for key, weight in sorted(self.blocks.items()))
+        blocks = ",".join(f"{key}={weight!r}" for key, weight in self.ordered.items())
         return f"{self.weight!r}{{{blocks}}}" if blocks else repr(self.weight)
 
 

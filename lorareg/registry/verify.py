@@ -36,7 +36,7 @@ def verify(workspace: Workspace, asset: AssetId, *, quick: bool = False) -> list
     findings += _outputs(folder, found, quick, workspace)
     findings += _pointers(workspace, folder, found)
     if isinstance(found, RecipeLock):
-        return [*findings, *_members(workspace, found)]
+        return [*findings, *_members(workspace, found), *_audience(workspace, asset, found)]
     if isinstance(found, TrainedLock):
         findings += _inputs(workspace, folder, found)
     if isinstance(found, ImportedLock):
@@ -142,6 +142,16 @@ def _members(workspace: Workspace, found: RecipeLock) -> Iterator[Finding]:
             yield Finding(True, member.ref, member.tensors)
         else:
             yield Finding(False, member.ref, f"is no longer {member.tensors}")
+
+
+def _audience(workspace: Workspace, asset: AssetId, found: RecipeLock) -> Iterator[Finding]:
+    try:
+        hidden = lineage.hidden_members(workspace, asset, found)
+    except LoraregError as error:
+        yield Finding(False, "manifest.yaml", str(error))
+        return
+    if hidden:
+        yield Finding(False, "visibility", f"its merged file holds {', '.join(hidden)}")
 
 
 def _released(workspace: Workspace, member: Member) -> Finding:

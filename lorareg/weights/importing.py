@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lorareg.errors import IntegrityError, LoraregError
+from lorareg.errors import IntegrityError, InvalidFileError, LoraregError, NotFoundError
 from lorareg.registry import base as bases
 from lorareg.registry import card, digest, lock, manifest, scaffold, yamlfile
 from lorareg.registry.base import ResolvedBase, public_name
@@ -26,7 +26,7 @@ from lorareg.registry.manifest import Base
 from lorareg.registry.origin import Origin
 from lorareg.registry.workspace import Workspace
 from lorareg.weights import signature, unpickle
-from lorareg.weights.adapter import LoraAdapter
+from lorareg.weights.adapter import Array, LoraAdapter
 from lorareg.weights.formats import detect, diffusers, peft
 from lorareg.weights.formats.detect import Foreign
 
@@ -36,7 +36,7 @@ TOLD = ("ss_", "sshs_", "modelspec.")
 UNTOLD = ("ss_tag_frequency", "ss_dataset_dirs", "ss_datasets", "ss_bucket_info",
           "ss_reg_dataset_dirs", "modelspec.thumbnail")  # fmt: skip
 LONGEST = 300  # characters of a header entry that is kept
-PATH = re.compile(r"""(^|[\s"'=(])(/|~|\.\.?/|[A-Za-z]:[\\/]|\\\\)""")
+PATH = re.compile(r"""(^|[\s"'=(,;<\[{|]|:(?!//[^/]))(/|~|\.\.?/|[A-Za-z]:[\\/]|\\\\)""")
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def import_file(workspace: Workspace, wish: Wish) -> Imported:
     chosen = scaffold.pinned(named, foreign.task)
     found = bases.resolve(chosen, foreign.task, workspace.root, workspace.digests)
     adapter = signature.fitted(foreign.adapter, found, foreign.name)
-    trigger = wish.trigger or foreign.metadata.get("modelspec.trigger_phrase") or None
+    trigger = wish.trigger or _said(foreign, "modelspec.trigger_phrase") or None
     inputs = FileInput(
         base=BaseInput(model=public_name(chosen), revision=found.revision, digest=found.digest),
         origin=Origin(file=foreign.name, sha256=foreign.sha256, form=foreign.form),
@@ -155,7 +155,10 @@ def _readable(wish: Wish) -> Iterator[Path]:
 
 def _pickle(path: Path) -> Path:
     """The pickle that is meant: PEFT's older folders hold one."""
-    return path / "adapter_model.bin" if path.is_dir() else path
+    source = path / "adapter_model.bin" if path.is_dir() else path
+    if not source.is_file():
+        raise NotFoundError(f"there is no {source.name}", fix="correct the path")
+    return source
 
 
 def _told(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -166,6 +169,7 @@ def _told(metadata: Mapping[str, str]) -> dict[str, str]:
         if (key.startswith(TOLD) or key == "base_model_name_or_path")
         and key not in UNTOLD
         and len(value) <= LONGEST
+        and (key + value).replace("\n", " ").isprintable()
         and not PATH.search(value)
     }
 
@@ -174,7 +178,7 @@ def _manifest(
     asset: AssetId, foreign: Foreign, chosen: Base, adapter: LoraAdapter, trigger: str | None
 ) -> str:
     revision = f", revision: {chosen.revision}" if chosen.revision else ""
-    rank, alpha = Counter((x.rank, x.alpha) for x in adapter.layers.values()).most_common(1)[0][0]
+    rank, alpha = _commonest(adapter, foreign.name)
     lora: dict[str, Any] = {"rank": rank, "alpha": alpha, "targets": _endings(adapter)}
     if any(name.startswith("text_encoder") for name in adapter.layers):
         lora["text_encoder"] = True
@@ -185,7 +189,7 @@ def _manifest(
         f"schema: {manifest.SCHEMA}",
         f"kind: {yamlfile.as_scalar(asset.kind)}",
         f"name: {yamlfile.as_scalar(asset.name)}",
-        f"title: {{en: {_quoted(foreign.metadata.get('modelspec.title', asset.name)[:200])}}}",
+        f"title: {{en: {_quoted(_said(foreign, 'modelspec.title')[:200] or asset.name)}}}",
         f"task: {foreign.task}",
         f"base: {{model: {_quoted(chosen.model)}{revision}}}",
         *([f"trigger: {_quoted(trigger)}"] if trigger else []),
@@ -199,6 +203,25 @@ def _manifest(
         "visibility: team",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _commonest(adapter: LoraAdapter, name: str) -> tuple[int, float]:
+    """Rank and alpha of most layers, as a manifest says them: alpha is above 0 there."""
+    found = Counter((x.rank, x.alpha) for x in adapter.layers.values() if x.alpha > 0)
+    if not found:
+        raise InvalidFileError(
+            f"no module of {name} has an alpha above 0",
+            why="the scale of every module is alpha / rank, so the file adds nothing as it is",
+            fix="ask who made it; without its alpha keys a file is read with scale 1",
+        )
+    return found.most_common(1)[0][0]
+
+
+def _said(foreign: Foreign, key: str) -> str:
+    """A header entry in one line that a terminal may print; empty if it is long, or a path."""
+    text = "".join(sign if sign.isprintable() else " " for sign in foreign.metadata.get(key, ""))
+    line = " ".join(text.split())
+    return "" if len(line) > LONGEST or PATH.search(line) else line
 
 
 def _endings(adapter: LoraAdapter) -> list[str]:
@@ -237,8 +260,15 @@ def _same(one: LoraAdapter, other: LoraAdapter) -> bool:
         np.array_equal(layer.down, other.layers[name].down)
         and np.array_equal(layer.up, other.layers[name].up)
         and np.isclose(layer.alpha, other.layers[name].alpha, rtol=1e-12)
+        and _same_lengths(layer.magnitude, other.layers[name].magnitude)
         for name, layer in one.layers.items()
     )
+
+
+def _same_lengths(one: Array | None, other: Array | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return np.array_equal(one, other)
 
 
 def _warnings(foreign: Foreign, base: ResolvedBase) -> Iterator[str]:

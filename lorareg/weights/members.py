@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lorareg.errors import IntegrityError, LoraregError
-from lorareg.registry import recipe, versions
+from lorareg.registry import lock, recipe, versions
 from lorareg.registry.expression import Expression, Part, Window
-from lorareg.registry.ids import AssetId
-from lorareg.registry.lock import BaseInput, Lock
+from lorareg.registry.ids import AssetId, Ref
+from lorareg.registry.lock import BaseInput, Lock, RecipeLock
 from lorareg.registry.manifest import ImageManifest, TextManifest
 from lorareg.registry.recipe import Method, RecipeManifest, RecipePart, Schedule
 from lorareg.registry.strength import Strength
@@ -89,7 +89,10 @@ class Composition:
     @property
     def expression(self) -> str:
         """The composition with every weight written out."""
-        return "+".join(f"{part.state.ref}:{part.strength}" for part in self.components)
+        return "+".join(
+            str(Part(Ref.parse(p.state.ref), p.strength.weight, p.strength.ordered, p.windows))
+            for p in self.components
+        )
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,12 @@ def resolve(workspace: Workspace, expression: Expression) -> Composition:
             that is not alone at weight 1.
     """
     alone = recipe_alone(workspace, expression)
-    return of_recipe(workspace, alone) if alone else _resolved(workspace, expression, ())
+    if alone is None:
+        return _resolved(workspace, expression, ())
+    found = of_recipe(workspace, alone)
+    if expression.parts[0].ref.version:
+        return found
+    return replace(found, warnings=(*found.warnings, *_moved(workspace, alone, found)))
 
 
 def of_recipe(workspace: Workspace, wanted: RecipeManifest) -> Composition:
@@ -146,6 +154,26 @@ def _resolved(
     _check_tasks(components)
     _refuse_dora(components)
     return Composition(components, tuple(_warnings(components)))
+
+
+def _moved(workspace: Workspace, wanted: RecipeManifest, found: Composition) -> list[str]:
+    """A warning if a recipe's members are no longer those that its lock pins."""
+    path = workspace.folder(wanted.id).lock
+    known = lock.load(path) if path.is_file() else None
+    if not isinstance(known, RecipeLock):
+        return []
+    then = {m.ref: (m.tensors, m.strength, m.windows) for m in known.members}
+    now = {
+        part.state.ref: (part.lock.outputs[part.file.name].tensors, part.strength, part.windows)
+        for part in found.components
+    }
+    moved = [ref for ref in dict.fromkeys([*now, *then]) if now.get(ref) != then.get(ref)]
+    if not moved:
+        return []
+    return [
+        f"{wanted.id} is no longer what its lock pins ({', '.join(moved)}), and is used as it is "
+        f"now; to see the change: lorareg compose upgrade {wanted.id} --dry-run"
+    ]
 
 
 def parts_of(workspace: Workspace, expression: Expression) -> tuple[RecipePart, ...]:

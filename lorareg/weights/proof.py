@@ -51,7 +51,8 @@ def verify_file(workspace: Workspace, asset: AssetId, file: Path, found: LoraAda
     if not known.probes:
         raise LoraregError(
             f"{asset} cannot be compared with a file",
-            why="it changes from step to step, or is a DoRA: it has no delta of its own",
+            why="it changes from step to step, is a DoRA, or comes to nothing: it has no delta of "
+            "its own",
             fix=f"compose it as a plain sum: lorareg compose EXPR --as {asset.name}-sum",
         )
     match = probe.compare(probe.take(found), known.probes)
@@ -111,6 +112,8 @@ def _agreement(
         now = recipes.fingerprint(members.of_recipe(workspace, wanted), wanted)
     except LoraregError as error:
         return Finding(False, what, error.sentence)
+    if recipes.fingerprint_of(known.members, known.method) != known.fingerprint:
+        return Finding(False, "lock.json", "its fingerprint does not follow from its members")
     if now == known.fingerprint:
         return Finding(True, what, "the lock is that of its parts and method")
     return Finding(

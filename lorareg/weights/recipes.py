@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lorareg.errors import IntegrityError, LoraregError
 from lorareg.registry import digest, lock, recipe
 from lorareg.registry.base import public_name
+from lorareg.registry.expression import Part
+from lorareg.registry.ids import Ref
 from lorareg.registry.lock import Member, Output, RecipeLock
 from lorareg.registry.recipe import RecipeManifest
 from lorareg.registry.workspace import AssetFolder, Workspace
@@ -103,8 +106,12 @@ def _remove_weights(folder: AssetFolder) -> None:
 
 def fingerprint(composition: Composition, wanted: RecipeManifest) -> str:
     """Digest of everything that decides the result; a plain sum's is that of its members alone."""
-    members = [_identity(pin(part)) for part in composition.components]
-    shape = _shape(wanted)
+    return fingerprint_of(tuple(pin(part) for part in composition.components), _shape(wanted))
+
+
+def fingerprint_of(pinned: Sequence[Member], shape: Mapping[str, object]) -> str:
+    """The same from what a lock has."""
+    members = [_identity(member) for member in pinned]
     return digest.of_json([*members, shape] if shape else members, "recipe-sha256-v1")
 
 
@@ -135,7 +142,8 @@ def _identity_of(member: Member | None) -> list[object]:
 def _shown(member: Member | None) -> str:
     if member is None:
         return "-"
-    return f"{member.ref}:{member.strength} {member.tensors[:26]}"
+    shown = Part(Ref.parse(member.ref), member.weight, member.strength.ordered, member.windows)
+    return f"{shown} {member.tensors[:26]}"
 
 
 def _said(block: object) -> str:

@@ -13,6 +13,8 @@ from pathlib import Path
 from lorareg.errors import InvalidFileError
 
 SECONDS = 600
+MET = "unsupported"
+"""In the line in which torch names what it did not build: a global, an operand."""
 
 
 def convert(source: Path, target: Path) -> None:
@@ -30,8 +32,10 @@ def convert(source: Path, target: Path) -> None:
     except subprocess.TimeoutExpired as error:
         raise _refused(source, f"it was not read in {SECONDS} seconds") from error
     if done.returncode != 0 or not target.is_file():
-        last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        raise _refused(source, last[:300])
+        said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        # torch says what it met in a line of its own, and ends with a link to its manual
+        reason = next((line.strip() for line in said if MET in line.lower()), said[-1])
+        raise _refused(source, reason[:300])
 
 
 def main(source: str, target: str) -> None:

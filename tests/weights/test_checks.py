@@ -233,3 +233,20 @@ def test_weights_that_are_not_the_locks_never_get_here(
 
     with pytest.raises(LoraregError, match="style/a"):
         shelf.compose("style/a")
+
+
+def test_blocks_without_a_module_are_named(shelf: Shelf, two: list[LoraAdapter]) -> None:
+    shelf.add("style/a", two[0], trigger="zzhangsan")
+    shelf.add("style/b", two[1], trigger="mmira")
+
+    (found,) = check(shelf, "style/a{up.9=0.5,te=0.1}+style/b").soft
+
+    assert found.what == "blocks"
+    assert "style/a changes no module in up.9, te" in found.detail
+
+
+def test_steps_of_a_language_model_are_refused(shelf: Shelf) -> None:
+    one, _ = sharing(LAYERS, [4, 4], 0.0)
+    shelf.add("tone/a", one, task="text-generation")
+
+    assert "steps" in {each.what for each in check(shelf, "tone/a:1{steps=0-0.5}").hard}

@@ -21,6 +21,10 @@ from lorareg.trainers.data.dialogue_rows import Message
 from lorareg.trainers.data.dialogues import DialogueRecord
 from lorareg.trainers.text.chat_template import template_of
 
+SYSTEM_ELSEWHERE = (
+    "where the template takes no system message, put its words into the first message of the user; "
+    "else "
+)
 EXAMPLE = (Message("user", "a"), Message("assistant", "b"))
 
 
@@ -165,7 +169,8 @@ class Chat:
                 "the chat template rewrites the prompt once there is an answer, so the "
                 f"answer cannot be told from it: ...{prompt[-40:]!r} does not begin "
                 f"...{through[-80:]!r}",
-                fix="take a base, or a chat_template.jinja beside its tokenizer, that keeps it",
+                fix=(SYSTEM_ELSEWHERE if messages[0].role == "system" else "")
+                + "take a base, or a chat_template.jinja beside its tokenizer, that keeps it",
             )
         return prompt, through + self.ending
 
@@ -203,8 +208,7 @@ class Chat:
         except (jinja2.TemplateError, TypeError) as error:
             raise LoraregError(
                 f"the chat template refuses it: {error}",
-                fix="correct or delete the row; where the template takes no system message, put "
-                "its words into the first message of the user",
+                fix=f"{SYSTEM_ELSEWHERE}correct or delete the row",
             ) from error
         return str(text)
 

@@ -13,6 +13,7 @@ from lorareg.registry.lock import Inputs
 from lorareg.registry.workspace import Workspace
 from lorareg.weights.members import Component
 
+UNKNOWN = "none recorded"
 LETTERS = 60  # of a system prompt, in a sentence
 
 
@@ -35,7 +36,15 @@ def _templates(components: Sequence[Component]) -> Iterator[Finding]:
     for part in components:
         inputs = part.lock.inputs
         template = (isinstance(inputs, Inputs) and inputs.chat_template) or {}
-        digests.setdefault(template.get("digest", "none recorded"), []).append(part.state.ref)
+        digests.setdefault(template.get("digest", UNKNOWN), []).append(part.state.ref)
+    if len(digests) > 1 and (imported := digests.pop(UNKNOWN, None)):
+        yield Finding(
+            False,
+            "chat template",
+            f"nobody knows with which one {', '.join(imported)} was taught: it was imported",
+            "compare its replies alone and composed: lorareg generate EXPR --grid",
+            is_hard=False,
+        )
     if len(digests) == 1:
         yield Finding(True, "chat template", next(iter(digests)))
         return

@@ -19,7 +19,7 @@ from lorareg.registry.terms import Terms
 from lorareg.registry.workspace import Workspace
 from lorareg.weights import algebra, conflict
 from lorareg.weights.adapter import LoraAdapter
-from lorareg.weights.checks import bases, conversations
+from lorareg.weights.checks import bases, conversations, reach
 from lorareg.weights.conflict import Conflicts
 from lorareg.weights.flags import Flag, flags
 from lorareg.weights.members import Component, Composition, read
@@ -90,6 +90,7 @@ def check(
     adapters, unread = _read(parts)
     findings += unread
     findings += bases.signatures(adapters)
+    findings += reach.check(composition, adapters)
     findings += _triggers(workspace, parts)
     findings += conversations.check(workspace, parts) * (composition.task == "text-generation")
     grants = _grants(workspace, parts)

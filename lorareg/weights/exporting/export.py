@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
 from lorareg.errors import LoraregError, NotFoundError
 from lorareg.registry import digest, tensors
-from lorareg.registry.files import sync_folder, write_atomically
+from lorareg.registry.files import write_atomically
 from lorareg.registry.lock import load_json
 from lorareg.registry.tensors import tensor_digest
 from lorareg.registry.workspace import Workspace
 from lorareg.weights import algebra
 from lorareg.weights.adapter import LoraAdapter
 from lorareg.weights.exporting import family as families
-from lorareg.weights.exporting import header, prompts, reload, servers, subject
+from lorareg.weights.exporting import header, place, prompts, reload, servers, subject
 from lorareg.weights.exporting.subject import Subject
 from lorareg.weights.formats import diffusers, gguf, kohya, peft
 
@@ -68,6 +64,8 @@ class Exported:
         readers: who loaded it again.
         sha256: of the weights file.
         tensors: its tensor digest, of ``.safetensors``.
+        base_name: what consumers were told of the base.
+        warnings: of the composition.
     """
 
     path: Path | None
@@ -76,6 +74,8 @@ class Exported:
     readers: tuple[str, ...] = ()
     sha256: str | None = None
     tensors: str | None = None
+    base_name: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 def export(workspace: Workspace, wish: Wish) -> Exported:
@@ -95,11 +95,16 @@ def export(workspace: Workspace, wish: Wish) -> Exported:
             why=f"it does {task}, and {wish.form} does not",
             fix="choose one of --format " + ", ".join(TASKS[task]),
         )
+    target = wish.out or Path(found.name + ENDINGS.get(wish.form, ""))
+    if wish.out or not is_text:
+        place.check(workspace, target, folder=wish.form == "peft")
     if is_text:
-        return _text(workspace, found, wish)
-    adapter = subject.weights(workspace, found, wish.what)
-    target = wish.out or Path(found.name + ENDINGS[wish.form])
-    return _PROVED[wish.form](found, adapter, wish, target)
+        written = _text(workspace, found, wish)
+    else:
+        adapter = subject.weights(workspace, found, wish.what)
+        written = _PROVED[wish.form](found, adapter, wish, target)
+    warnings = found.composition.warnings
+    return replace(written, base_name=found.base_name, warnings=warnings)
 
 
 def _text(workspace: Workspace, found: Subject, wish: Wish) -> Exported:
@@ -137,7 +142,7 @@ def _kohya(found: Subject, adapter: LoraAdapter, wish: Wish, target: Path) -> Ex
     shape = header.Shape(family, adapter.rank, kohya.common_alpha(adapter.layers))
     notes = header.entries(found, shape, wish.tags, public=wish.public)
     notes = header.with_hashes(raw, notes)
-    with _kept_if_proved(target) as file:
+    with place.kept_if_proved(target) as file:
         tensors.write(file, raw, notes)
         read = {"its own reader": kohya.with_one_spelling(kohya.read(file))}
         wanted = kohya.with_one_spelling(adapter)
@@ -151,7 +156,7 @@ def _kohya(found: Subject, adapter: LoraAdapter, wish: Wish, target: Path) -> Ex
 def _diffusers(found: Subject, adapter: LoraAdapter, wish: Wish, target: Path) -> Exported:
     notes = {"lorareg.asset": found.ref, "lorareg.base": found.composition.base.digest}
     family = families.of(adapter, found.home)
-    with _kept_if_proved(target) as file:
+    with place.kept_if_proved(target) as file:
         diffusers.write(file, adapter, notes)
         read = {
             "its own reader": diffusers.read(file),
@@ -164,12 +169,7 @@ def _diffusers(found: Subject, adapter: LoraAdapter, wish: Wish, target: Path) -
 def _peft(found: Subject, adapter: LoraAdapter, wish: Wish, target: Path) -> Exported:
     canonical = adapter if adapter.is_dora else algebra.weighted_sum([(adapter, 1.0)])
     notes = {"lorareg.asset": found.ref, "lorareg.base": found.composition.base.digest}
-    if target.exists() and not (target / peft.CONFIG).is_file():
-        raise LoraregError(
-            f"{target.name} is there already and no PEFT folder",
-            fix="name another: --out FOLDER",
-        )
-    with _kept_if_proved(target, "") as folder:
+    with place.kept_if_proved(target, "") as folder:
         folder.mkdir()
         peft.write(folder, canonical, found.base_name, notes)
         read = {"its own reader": peft.read(folder), "peft": reload.by_peft(folder, adapter)}
@@ -180,7 +180,7 @@ def _peft(found: Subject, adapter: LoraAdapter, wish: Wish, target: Path) -> Exp
 def _gguf(found: Subject, adapter: LoraAdapter, wish: Wish, target: Path) -> Exported:
     base = _gguf_base(found)
     notes = {"general.name": found.name, "lorareg.base": found.composition.base.digest}
-    with _kept_if_proved(target, ".gguf") as file:
+    with place.kept_if_proved(target, ".gguf") as file:
         gguf.write(file, adapter, base, notes)
         worst = reload.compare(gguf.read(file, base), adapter, "gguf")
         return _facts(target, file, worst, ("gguf",))
@@ -214,22 +214,6 @@ def _gguf_base(found: Subject) -> gguf.Base:
     if found.home.suffix == ".gguf":
         return gguf.base_of_gguf(found.home)
     return gguf.base_of_config(load_json(found.home / "config.json", "config.json"))
-
-
-@contextmanager
-def _kept_if_proved(target: Path, ending: str = ".safetensors") -> Iterator[Path]:
-    """A place beside the target; what is there when all went well takes the target's name."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".lorareg-", dir=target.parent) as scratch:
-        # diffusers goes by the ending, whatever the target is called
-        made = Path(scratch) / f"export{ending}"
-        yield made
-        old = Path(scratch) / "before"
-        if target.is_dir() and made.is_dir():
-            target.rename(old)
-        os.replace(made, target)
-        shutil.rmtree(old, ignore_errors=True)
-    sync_folder(target.parent)
 
 
 def _facts(target: Path, file: Path, worst: float, readers: tuple[str, ...]) -> Exported:

@@ -34,9 +34,11 @@ IMPLEMENTATIONS = {"flux1": "https://github.com/black-forest-labs/flux"}
 PRIVATE = (
     "ss_dataset_dirs", "ss_num_train_images", "ss_num_reg_images", "ss_reg_dataset_dirs",
     "ss_tag_frequency", "ss_training_comment", "modelspec.author",
+    "ss_num_batches_per_epoch", "ss_num_epochs",
     "lorareg.dataset",
 )  # fmt: skip
-"""What tells of the data and of people: left out for the public."""
+"""What tells of the data and of people: left out for the public. Batches an epoch, and steps by
+epochs, are the number of pictures."""
 LEGACY_OFFSET, LEGACY_BYTES = 0x100000, 0x10000
 
 

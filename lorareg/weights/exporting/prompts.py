@@ -133,7 +133,7 @@ def _peft_lines(subject: Subject) -> str:
         "",
         f"tokenizer = AutoTokenizer.from_pretrained({base})",
         f"model = AutoModelForCausalLM.from_pretrained({base})",
-        f"# the folder of: lorareg export '{subject.composition.expression}' --format peft "
+        f"# the folder of: lorareg export '{subject.order}' --format peft "
         f"--out {name}",
         f'model = PeftModel.from_pretrained(model, "{name}")',
         f'messages = [{{"role": "user", "content": {_quoted(subject.prompt or "Hello!")}}}]',
@@ -157,7 +157,9 @@ def _weights(part: Component, where: str) -> tuple[float, float]:
         raise LoraregError(
             f"{where} cannot say {part.asset}:{part.strength}",
             why="it has one weight for the denoiser and one for the text encoders, all the time",
-            fix=f"merge it instead: lorareg export EXPR --format kohya; or {STEPS_FIX}",
+            fix=STEPS_FIX
+            if part.windows
+            else f"merge it instead: lorareg export EXPR --format kohya; or {STEPS_FIX}",
         )
     return found["te"], found["unet"]
 

@@ -52,7 +52,7 @@ def lorax(subject: Subject, adapter: LoraAdapter) -> str:
 
 def _document(subject: Subject, serve: list[str], call: str, request: dict[str, Any]) -> str:
     document = {
-        "folder": f"lorareg export {shlex.quote(subject.composition.expression)} --format peft "
+        "folder": f"lorareg export {shlex.quote(subject.order)} --format peft "
         f"--base-name {shlex.quote(subject.base_name)} --out {subject.name}",
         "serve": shlex.join(serve),
         "call": call,

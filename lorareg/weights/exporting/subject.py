@@ -17,6 +17,7 @@ from lorareg.registry.strength import Strength
 from lorareg.registry.workspace import Workspace
 from lorareg.weights import compose, members
 from lorareg.weights.adapter import LoraAdapter
+from lorareg.weights.checks import run
 from lorareg.weights.members import Component, Composition
 
 ALONE = Strength(1.0)
@@ -29,6 +30,7 @@ class Subject:
     Attributes:
         name: of files; a slug.
         ref: the asset, or the composition as an expression.
+        order: what ``lorareg export`` is told to write it: a recipe stays one, with its method.
         title: for people.
         composition: its members.
         negative_prompt: of a recipe.
@@ -38,6 +40,7 @@ class Subject:
 
     name: str
     ref: str
+    order: str
     title: str
     composition: Composition
     negative_prompt: str
@@ -104,6 +107,7 @@ def find(workspace: Workspace, text: str, *, recommended: bool, base_name: str |
     return Subject(
         name=asset.name if single else "-with-".join(names)[:64],
         ref=str(asset) if single else str(expression),
+        order=str(expression) if single and asset.kind == recipe.KIND else composition.expression,
         title=(" · ".join(own.title.values()) if own else "") or " + ".join(names),
         composition=composition,
         negative_prompt=(own.negative_prompt or "") if isinstance(own, RecipeManifest) else "",
@@ -116,18 +120,21 @@ def weights(workspace: Workspace, subject: Subject, text: str) -> LoraAdapter:
     """The one adapter that it comes to: an adapter as it is, or the exact sum.
 
     Raises:
-        LoraregError: a member may not be merged, or the weights change from step to step.
+        LoraregError: its terms forbid it, the members may not be merged, or the weights change
+            from step to step.
     """
-    if subject.is_alone and not subject.parts[0].windows:
-        return members.read(subject.parts[0])
     closed = [part for part in subject.parts if not part.manifest.scope.merge]
-    if closed:
+    if closed and not subject.is_alone:
         raise LoraregError(
             f"{closed[0].asset} may not go into merged weights",
             why="its manifest says scope.merge: false",
             fix=f"export it alone: lorareg export {closed[0].asset} --format FORMAT; a workflow or "
             "a prompt may name it beside others",
         )
+    # terms may have run out, or changed since a recipe was composed
+    run.check(workspace, subject.composition, merged=len(subject.parts) > 1).refuse()
+    if subject.is_alone and not subject.parts[0].windows:
+        return members.read(subject.parts[0])
     merged = compose.merge(subject.composition, _wanted(workspace, subject, text))
     if merged is None:
         raise LoraregError(

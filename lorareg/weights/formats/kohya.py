@@ -56,7 +56,7 @@ def raw(adapter: LoraAdapter, family: str) -> dict[str, RawTensor]:
             "a DoRA cannot be said in kohya's form",
             why="its magnitudes would be dora_scale, which diffusers drops and kohya's own network "
             "does not have",
-            fix="export it as diffusers or peft",
+            fix="export it as diffusers",
         )
     flat, strangers = _named(adapter, family)
     if strangers:

@@ -190,7 +190,9 @@ def setting(settings: Mapping[str, Any], key: str, patterns: str, name: str) -> 
 def _check_settings(file: str, settings: Mapping[str, Any]) -> None:
     kind = settings.get("peft_type", "LORA")
     found = [key for key in NOT_PLAIN if settings.get(key)]
-    if kind != "LORA" or found or settings.get("bias", "none") != "none":
+    if settings.get("bias", "none") != "none":
+        found.append("bias")
+    if kind != "LORA" or found:
         raise InvalidFileError(
             f"{file} is not a plain LoRA",
             why=f"its settings say {', '.join(found) or kind}, and delta = (alpha / r) B A, rsLoRA "
