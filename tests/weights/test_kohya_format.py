@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import PreTrainedModel
 
 from lorareg.errors import InvalidFileError, LoraregError
 from lorareg.registry import tensors
@@ -347,3 +348,14 @@ def test_a_file_that_a_reader_makes_something_else_of_is_named_layer_by_layer() 
         reload.compare(other, one, "diffusers")
 
     assert f"{PATH}: differs by 5.0e-04" in refused.value.why
+
+
+def test_a_proof_leaves_the_libraries_as_they_were(tmp_path: Path) -> None:
+    encoder = "text_encoder.text_model.encoder.layers.0.mlp.fc1"
+    adapter = LoraAdapter({encoder: random_layer(2, 2.0, (12,), 16)})
+    kohya.write(tmp_path / "te.safetensors", adapter, "sd1", {})
+
+    reload.by_diffusers(tmp_path / "te.safetensors", "sd1", adapter)
+
+    make_encoder(projected=True)  # asks its classes what they may be set to
+    assert not [name for name in vars(PreTrainedModel) if name.endswith("_cached_value")]

@@ -138,10 +138,13 @@ def _standing_in(component: str, layers: Mapping[str, LoraLayer]) -> Any:
     from transformers import PretrainedConfig, PreTrainedModel
 
     class Denoiser(ModelMixin, PeftAdapterMixin):  # type: ignore[misc]
-        pass
+        """What diffusers loads into."""
+
+    class Encoder(PreTrainedModel):  # type: ignore[misc]
+        """What transformers loads into: its own class would remember answers for all its heirs."""
 
     is_denoiser = component in ("unet", "transformer")
-    model: Any = Denoiser() if is_denoiser else PreTrainedModel(PretrainedConfig())
+    model: Any = Denoiser() if is_denoiser else Encoder(PretrainedConfig())
     model.prepare_inputs_for_generation = None  # PEFT keeps it; nothing is generated
     for path, layer in layers.items():
         *above, last = path.split(".")
