@@ -110,7 +110,7 @@ def test_an_adapter_that_learned_nothing_is_unmeasurable(talk: Path) -> None:
 
 @pytest.mark.parametrize(
     ("expression", "said"),
-    [("tone/sailor{steps=0-0.5}", "from step to step"), ("tone/nobody", "tone/nobody")],
+    [("tone/sailor{steps=0-0.5}", "no denoising steps"), ("tone/nobody", "tone/nobody")],
 )
 def test_what_cannot_be_measured_is_refused(talk: Path, expression: str, said: str) -> None:
     answer = lorareg(talk, "compose", "evaluate", expression)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lorareg.errors import LoraregError
+from lorareg.registry.recipe import Schedule
+from lorareg.registry.workspace import Workspace
+from lorareg.trainers.evaluation.measure import evaluate
 from lorareg.trainers.evaluation.survival import MIN_RECORDS, Interval, headline, judge
+from lorareg.weights.members import Composition
 
 BASE = np.array([1.0, 0.8, 1.2, 0.9, 1.1, 1.3])
 SOLO = np.array([0.4, 0.5, 0.3, 0.4, 0.5, 0.6])
@@ -93,3 +100,10 @@ def test_the_headline_is_the_least_and_says_nothing_if_one_member_cannot_be_meas
 
     assert headline([whole, half]) == pytest.approx(0.5)
     assert headline([whole, idle]) is None
+
+
+def test_a_composition_that_changes_from_step_to_step_is_not_measured(registry: Path) -> None:
+    switching = Composition((), (), schedule=Schedule(mode="switch"))
+
+    with pytest.raises(LoraregError, match="changes from step to step is not measured"):
+        evaluate(Workspace(registry), switching, lambda what, done, total: None)
