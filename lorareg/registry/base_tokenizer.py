@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,12 +69,22 @@ def _load(folder: Path) -> Tokenizer | None:
         return None
     from tokenizers import Tokenizer
 
-    try:
+    with loading(folder):
         return Tokenizer.from_file(str(whole)) if whole.is_file() else _clip(words, merges)
+
+
+@contextmanager
+def loading(folder: Path) -> Iterator[None]:
+    """Within the block, whatever a tokenizer's library says of a damaged file names the folder.
+
+    Raises:
+        InvalidFileError: the library failed; it raises nothing more special than Exception.
+    """
+    try:
+        yield
     except Exception as error:
         if type(error) not in (Exception, ValueError, OSError, KeyError, TypeError):
             raise
-        # tokenizers raises nothing more special than Exception
         raise InvalidFileError(
             f"the tokenizer in {folder.parent.name}/{folder.name}/ cannot be loaded",
             why=str(error).partition("\n")[0],

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from lorareg.errors import IntegrityError, LoraregError, NotFoundError
-from lorareg.registry import lock, manifest, yamlfile
 from lorareg.registry.ids import RECIPE, AssetId, Ref
 from lorareg.registry.lock import Lock, Member, ParentInput, RecipeLock, TrainedLock
 from lorareg.registry.manifest import Manifest
+from lorareg.registry.revisions import lock_at, manifest_at
 from lorareg.registry.terms import is_wider
 from lorareg.registry.workspace import Workspace
 
@@ -183,10 +182,8 @@ def _state(
         if not ref.version:
             workspace.find_asset(ref)
             return workspace.load_manifest(asset), workspace.load_lock(asset)
-        folder, tag = workspace.folder(asset), str(ref)
-        text = _at(workspace, folder.manifest, tag)
-        terms = manifest.check_document(yamlfile.parse(text, folder.manifest), asset)
-        return terms, _lock_at(workspace, asset, tag)
+        terms = manifest_at(workspace, asset, str(ref))
+        return terms, _lock_at(workspace, asset, str(ref))
     except NotFoundError as error:
         raise NotFoundError(
             f"the parent of {child.id} is not here: {error.what}", why=error.why, fix=error.fix
@@ -208,13 +205,8 @@ def _lock_behind(workspace: Workspace, known: Lock) -> Lock | None:
 def _lock_at(workspace: Workspace, asset: AssetId, revision: str | None) -> Lock | None:
     if revision is None:
         return workspace.load_lock(asset)
-    path = workspace.folder(asset).lock
-    found = lock.parse(_at(workspace, path, revision), path)
+    found = lock_at(workspace, asset, revision)
     return found if isinstance(found, Lock) else None
-
-
-def _at(workspace: Workspace, path: Path, revision: str) -> str:
-    return workspace.history.read(path, revision).decode("utf-8", "replace")
 
 
 def _weights(known: Lock) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from lorareg.registry.ids import AssetId
 from lorareg.registry.lock import ImportedLock, Lock, Member, RecipeLock, TrainedLock
 from lorareg.registry.manifest import Manifest
 from lorareg.registry.pointer import pointer_path
+from lorareg.registry.revisions import lock_at
 from lorareg.registry.tensors import tensor_digest
 from lorareg.registry.workspace import AssetFolder, Workspace
 
@@ -156,10 +157,9 @@ def _audience(workspace: Workspace, asset: AssetId, found: RecipeLock) -> Iterat
 
 def _released(workspace: Workspace, member: Member) -> Finding:
     """A release that is not checked out: its lock, in the history, promises the same tensors."""
-    path = workspace.folder(AssetId.parse(member.ref.partition("@")[0])).lock
+    asset = AssetId.parse(member.ref.partition("@")[0])
     try:
-        text = workspace.history.read(path, member.ref).decode("utf-8", "replace")
-        promised = lock.parse(text, path).outputs.get(member.file)
+        promised = lock_at(workspace, asset, member.ref).outputs.get(member.file)
     except LoraregError as error:
         return Finding(False, member.ref, error.sentence)
     if promised and promised.tensors == member.tensors:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorareg.errors import IntegrityError, LoraregError, NotFoundError
-from lorareg.registry import lock, manifest, recipe, sharing, yamlfile
+from lorareg.registry import recipe, sharing, yamlfile
 from lorareg.registry.files import replaced_atomically
 from lorareg.registry.ids import VERSION, AssetId, Ref
 from lorareg.registry.lock import Lock
 from lorareg.registry.manifest import ImageManifest, TextManifest
 from lorareg.registry.recipe import RecipeManifest
+from lorareg.registry.revisions import lock_at, manifest_at, text_at
 from lorareg.registry.workspace import Workspace
 
 Number = tuple[int, int, int]
@@ -54,7 +55,8 @@ def find(workspace: Workspace, ref: Ref) -> State:
         commit = workspace.history.head()
     else:
         tag = f"{asset}@{version}"
-        wanted, found = _manifest_at(workspace, asset, tag), _lock_at(workspace, asset, tag)
+        wanted, here = manifest_at(workspace, asset, tag), lock_at(workspace, asset, tag)
+        found = here if isinstance(here, Lock) else None
         commit = workspace.history.resolve(tag)
     if found is None:
         raise NotFoundError(f"{asset} is not trained yet", fix=f"lorareg train {asset}")
@@ -66,7 +68,7 @@ def recipe_of(workspace: Workspace, asset: AssetId, ref: Ref) -> RecipeManifest:
     version, file = _version(workspace, asset, ref), workspace.folder(asset).manifest
     if version is None:
         return recipe.load(file, asset)
-    text = workspace.history.read(file, f"{asset}@{version}").decode("utf-8", "replace")
+    text = text_at(workspace, file, f"{asset}@{version}")
     return recipe.check_document(yamlfile.parse(text, file), asset)
 
 
@@ -104,7 +106,7 @@ def weights(workspace: Workspace, state: State) -> Path:
         IntegrityError: what is here are other bytes.
     """
     folder = workspace.folder(state.asset)
-    if _holds(workspace, folder.weights, state.lock):
+    if workspace.weights_match(folder, state.lock):
         return folder.weights
     if state.version is None:
         missing = [name for name in state.lock.outputs if not (folder.weights / name).is_file()]
@@ -123,14 +125,14 @@ def weights(workspace: Workspace, state: State) -> Path:
 
 def _fetched(workspace: Workspace, state: State) -> Path:
     kept = workspace.cache / "releases" / state.lock.fingerprint.rpartition(":")[2]
-    if _holds(workspace, kept, state.lock):
+    if workspace.holds(kept, state.lock):
         return kept
     with workspace.history.worktree(f"{state.asset}@{state.version}") as top:
         there = Workspace(top)
         there.store.borrow(workspace.store)
         sharing.fetch_weights(there, state.asset)
         found = there.folder(state.asset).weights
-        if not _holds(workspace, found, state.lock):
+        if not workspace.holds(found, state.lock):
             raise IntegrityError(
                 f"the bytes of {state.ref} are not those of its lock",
                 why="weights.dvc and lock.json of that release name different files",
@@ -141,14 +143,6 @@ def _fetched(workspace: Workspace, state: State) -> Path:
             with (found / name).open("rb") as source, replaced_atomically(kept / name) as copy:
                 shutil.copyfileobj(source, copy)
     return kept
-
-
-def _holds(workspace: Workspace, folder: Path, known: Lock) -> bool:
-    files = {name: folder / name for name in known.outputs}
-    if not all(file.is_file() for file in files.values()):
-        return False
-    found = workspace.digests.digests(files)
-    return all(found[name] == output.sha256 for name, output in known.outputs.items())
 
 
 def _version(workspace: Workspace, asset: AssetId, ref: Ref) -> str | None:
@@ -175,15 +169,3 @@ def _newest(workspace: Workspace, asset: AssetId, ref: Ref) -> str:
 def _number(version: str) -> Number:
     first, second, third = (int(part) for part in re.findall(r"\d+", version))
     return first, second, third
-
-
-def _manifest_at(workspace: Workspace, asset: AssetId, tag: str) -> ImageManifest | TextManifest:
-    file = workspace.folder(asset).manifest
-    text = workspace.history.read(file, tag).decode("utf-8", "replace")
-    return manifest.check_document(yamlfile.parse(text, file), asset)
-
-
-def _lock_at(workspace: Workspace, asset: AssetId, tag: str) -> Lock | None:
-    file = workspace.folder(asset).lock
-    found = lock.parse(workspace.history.read(file, tag).decode("utf-8", "replace"), file)
-    return found if isinstance(found, Lock) else None

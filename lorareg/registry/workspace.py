@@ -270,7 +270,11 @@ class Workspace:
 
     def weights_match(self, folder: AssetFolder, known: Lock | RecipeLock) -> bool:
         """Whether the weights on disk are, byte for byte, the ones the lock promises."""
-        files = {name: folder.weights / name for name in known.outputs}
+        return self.holds(folder.weights, known)
+
+    def holds(self, folder: Path, known: Lock | RecipeLock) -> bool:
+        """Whether the files of a folder are, byte for byte, the ones a lock promises."""
+        files = {name: folder / name for name in known.outputs}
         if not all(path.is_file() for path in files.values()):
             return False
         found = self.digests.digests(files)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,16 +18,15 @@ from PIL import Image
 from lorareg.trainers.data import caption_table
 from lorareg.trainers.data.caption_files import read_captions
 from lorareg.trainers.data.caption_marks import Marks
+from tests.browser import headless
 
 if "CI" not in os.environ:
     pytest.importorskip("selenium")
-from selenium.webdriver import Chrome, ChromeOptions
-from selenium.webdriver.chrome.service import Service
+from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 MODEL = "Salesforce/blip-image-captioning-base@82a3776"
 CAPTIONS = {
     "a.png": "a happy cat",
@@ -112,24 +110,8 @@ def review(start: Callable[..., Review]) -> Review:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    """Headless Chromium; without one the tests are skipped, but never in CI."""
-    binary = next(filter(None, map(shutil.which, BROWSERS)), None)
-    driver = shutil.which("chromedriver")
-    if not (binary and driver):
-        missing = "chromium and chromedriver are not installed (Debian: chromium-driver)"
-        (pytest.fail if "CI" in os.environ else pytest.skip)(missing)
-    options = ChromeOptions()
-    options.binary_location = binary
-    profile = tmp_path_factory.mktemp("profile")
-    for argument in (
-        "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-        "--no-first-run", "--window-size=1280,800", f"--user-data-dir={profile}",
-    ):  # fmt: skip
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    chrome = Chrome(options=options, service=Service(driver))
-    yield chrome
-    chrome.quit()
+    with headless(tmp_path_factory.mktemp("profile"), "browser") as found:
+        yield found
 
 
 class Page:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -19,13 +18,13 @@ from PIL import Image
 from lorareg.cli import compose_evaluate
 from lorareg.trainers.evaluation.survival import Interval, Survival
 from lorareg.trainers.report.grid import MARGIN
+from tests.browser import headless
 from tests.flows.conftest import git, lorareg
 from tests.flows.recipes.conftest import Run
 from tests.flows.recipes.shelved import EXPR, FILE, INK, edit, lock
 from tests.weights.composed import Shelf
 from tests.weights.planted import sharing
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> \" ' & {{ 7 * 7 }}"
 ADDRESS = ("src", "href", "action", "data", "poster", "srcset")
 VOID = {"meta", "link", "br", "img", "line", "circle", "polyline"}
@@ -301,29 +300,8 @@ def test_the_same_registry_gives_the_same_page(shelf: Shelf) -> None:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Headless Chromium; without one the tests are skipped, but never in CI."""
-    if "CI" not in os.environ:
-        pytest.importorskip("selenium")
-    from selenium.webdriver import Chrome, ChromeOptions
-    from selenium.webdriver.chrome.service import Service
-
-    binary = next(filter(None, map(shutil.which, BROWSERS)), None)
-    driver = shutil.which("chromedriver")
-    if not (binary and driver):
-        missing = "chromium and chromedriver are not installed (Debian: chromium-driver)"
-        (pytest.fail if "CI" in os.environ else pytest.skip)(missing)
-    options = ChromeOptions()
-    options.binary_location = binary
-    profile = tmp_path_factory.mktemp("profile")
-    for argument in (
-        "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-        "--no-first-run", "--window-size=1280,800", f"--user-data-dir={profile}",
-    ):  # fmt: skip
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    chrome = Chrome(options=options, service=Service(driver))
-    yield chrome
-    chrome.quit()
+    with headless(tmp_path_factory.mktemp("profile"), "browser", "performance") as found:
+        yield found
 
 
 def show(browser: Any, page: Path) -> list[str]:

@@ -12,8 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lorareg.errors import InvalidFileError, LoraregError, NotFoundError
+from lorareg.errors import LoraregError, NotFoundError
 from lorareg.registry.base import ResolvedBase
+from lorareg.registry.base_tokenizer import loading
 from lorareg.registry.digest import of_bytes, of_file, of_tree
 from lorareg.registry.lock import load_json
 from lorareg.registry.memory import Memory
@@ -163,7 +164,7 @@ def uncounted(error: LoraregError) -> Finding:
 
 def _load(folder: Path) -> Tokenizer:
     """A tokenizer from its one file, or from words and merges as CLIP's first releases have it."""
-    try:
+    with loading(folder):
         if (folder / "tokenizer.json").is_file():
             from tokenizers import Tokenizer
 
@@ -172,15 +173,6 @@ def _load(folder: Path) -> Tokenizer:
             from transformers import CLIPTokenizer
 
             found = CLIPTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer
-    except Exception as error:
-        if type(error) not in (Exception, ValueError, OSError, KeyError, TypeError):
-            raise
-        # tokenizers raises nothing more special than Exception
-        raise InvalidFileError(
-            f"the tokenizer in {folder.parent.name}/{folder.name}/ cannot be loaded",
-            why=str(error).partition("\n")[0],
-            fix="fetch the base again",
-        ) from error
     found.no_truncation()
     found.no_padding()
     return found
