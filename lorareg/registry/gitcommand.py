@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from lorareg.errors import ExternalToolError, listed
 
@@ -17,6 +18,7 @@ ENVIRONMENT = {
     "GIT_OPTIONAL_LOCKS": "0",  # a status here must not make a commit elsewhere fail
 }
 LOCKED = re.compile(r"Unable to create '(.*\.lock)': File exists|cannot lock ref 'HEAD'")
+LOCK_FILE = re.compile(r"Unable to create '(.*\.lock)': File exists")
 NO_COMMANDS_IN_URLS = ("-c", "protocol.ext.allow=never")
 LOCK_SECONDS = 10.0  # how long others may hold the index
 
@@ -64,7 +66,7 @@ class Answer:
         """
         if self.status == 0:
             return self
-        lock = LOCKED.search(self.error)
+        lock = LOCK_FILE.search(self.error)
         fix = f"wait for the other git to end; if none runs: rm '{lock[1]}'" if lock else ""
         raise ExternalToolError(
             f"git {self.command} failed",
@@ -73,7 +75,12 @@ class Answer:
         )
 
 
-def call(folder: Path, arguments: Sequence[str], patience: float | None = None) -> Answer:
+def call(
+    folder: Path,
+    arguments: Sequence[str],
+    patience: float | None = None,
+    stdin: BinaryIO | None = None,
+) -> Answer:
     """Run git in a folder.
 
     Args:
@@ -81,6 +88,7 @@ def call(folder: Path, arguments: Sequence[str], patience: float | None = None) 
         arguments: of git; never a shell's.
         patience: seconds to repeat it while another process holds git's lock; default
             ``LOCK_SECONDS``.
+        stdin: a file that git reads; by default there is nothing to read.
 
     Raises:
         ExternalToolError: git is not installed.
@@ -102,6 +110,7 @@ def call(folder: Path, arguments: Sequence[str], patience: float | None = None) 
             stdout_as_string=False,
             strip_newline_in_stdout=False,
             env=ENVIRONMENT,
+            istream=stdin,
         )
         if status == 0 or not LOCKED.search(error) or time.monotonic() > give_up:
             verb = next(word for word in arguments if word != "-c" and "=" not in word)

@@ -1,41 +1,72 @@
-"""What others pushed, brought together with what is here: all of it, or nothing."""
+"""What others pushed, brought together with what is here: all of it, or nothing.
+
+Commits of both sides are united in a checkout of their own, and only the result is moved to: a
+kill in the middle leaves the registry as it was, and uncommitted work elsewhere is no obstacle.
+"""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from lorareg.errors import ExternalToolError, LoraregError, listed
+from lorareg.registry import gitpush, gitworktree
 from lorareg.registry.gitcommand import NO_COMMANDS_IN_URLS, call
+from lorareg.registry.gitpush import TAGS, MovedTag
 
 How = Literal["nothing", "fast-forward", "rebase", "merge"]
 KNOWN_PERSON = ("-c", "user.useConfigOnly=true")  # no commits by root@localhost
+# dvc install makes hooks that would fetch data into the checkout where commits are united
+NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")
 
 
 @dataclass(frozen=True)
 class Update:
-    """What a pull did: the commits before and after it (None: there was none), and how."""
+    """What a pull did.
+
+    Attributes:
+        before, after: the commits before and after it; None: there was none.
+        moved: tags that mean something else at the remote; they stayed as they are here.
+    """
 
     before: str | None
     after: str | None
     how: How
+    moved: tuple[MovedTag, ...] = ()
 
 
 def update(root: Path, remote: str, branch: str) -> Update:
     """Fetch and unite; the public face is ``History.pull``."""
-    call(root, [*NO_COMMANDS_IN_URLS, "fetch", "--quiet", remote]).must_succeed()
+    moved = _fetch(root, remote)
     before, theirs = _commit(root, "HEAD"), f"refs/remotes/{remote}/{branch}"
     if _commit(root, theirs) is None:
-        return Update(before, before, "nothing")  # nobody pushed this branch yet
+        return Update(before, before, "nothing", moved)  # nobody pushed this branch yet
     if before is None or _is_ancestor(root, "HEAD", theirs):
         _fast_forward(root, theirs)
         after = _commit(root, "HEAD")
-        return Update(before, after, "nothing" if after == before else "fast-forward")
+        return Update(before, after, "nothing" if after == before else "fast-forward", moved)
     if _is_ancestor(root, theirs, "HEAD"):
-        return Update(before, before, "nothing")
-    how = _unite(root, theirs)
-    return Update(before, _commit(root, "HEAD"), how)
+        return Update(before, before, "nothing", moved)
+    how = _unite(root, before, theirs)
+    return Update(before, _commit(root, "HEAD"), how, moved)
+
+
+def _fetch(root: Path, remote: str) -> tuple[MovedTag, ...]:
+    """Get all branches and the tags that are new; a tag that is here is never overwritten."""
+    there = gitpush.refs(root, remote)
+    moved = gitpush.moved_tags(root, there)
+    here = gitpush.local_tags(root)
+    names = [
+        name for name in there if name.startswith(TAGS) and name.removeprefix(TAGS) not in here
+    ]
+    branches = f"+refs/heads/*:refs/remotes/{remote}/*"
+    wanted = [branches, *(f"{name}:{name}" for name in names)]
+    call(
+        root, [*NO_COMMANDS_IN_URLS, "fetch", "--quiet", "--no-tags", remote, *wanted]
+    ).must_succeed()
+    return moved
 
 
 def _fast_forward(root: Path, theirs: str) -> None:
@@ -49,30 +80,55 @@ def _fast_forward(root: Path, theirs: str) -> None:
     done.must_succeed()
 
 
-def _unite(root: Path, theirs: str) -> How:
+def _unite(root: Path, before: str, theirs: str) -> How:
     """Rebase, or merge where a local commit carries a tag, or leave everything as it was."""
-    entries = call(root, ["status", "--porcelain", "-z", "--no-renames", "--untracked-files=no"])
-    uncommitted = [entry[3:] for entry in entries.must_succeed().text.split("\0") if entry]
-    if uncommitted:
-        raise LoraregError(
-            "the remote has new commits, and so have you, beside uncommitted changes",
-            why="\n" + listed(uncommitted),
-            fix="commit them or put them aside (git stash), then run this again",
-        )
     how: How = "merge" if _tags(root, "HEAD") - _tags(root, theirs) else "rebase"
     options = ["--no-edit"] if how == "merge" else []
-    done = call(root, [*KNOWN_PERSON, how, *options, "--quiet", theirs], patience=0)
-    if done.status == 0:
-        return how
-    unmerged = call(root, ["diff", "--name-only", "--diff-filter=U", "-z"]).text
-    call(root, [how, "--abort"])
-    if not unmerged:
-        done.must_succeed()
+    with gitworktree.worktree(root, before, None) as tree:
+        command = [*KNOWN_PERSON, *NO_HOOKS, how, *options, "--quiet", theirs]
+        done = call(tree, command, patience=0)
+        if done.status != 0:
+            unmerged = call(tree, ["diff", "--name-only", "--diff-filter=U", "-z"]).text
+            if not unmerged:
+                done.must_succeed()
+            _refuse_conflict(how, theirs, unmerged.strip("\0").split("\0"))
+        united = call(tree, ["rev-parse", "HEAD"]).must_succeed().line
+    _move_to(root, united)
+    return how
+
+
+def _move_to(root: Path, united: str) -> None:
+    """Take the result over; files with uncommitted changes stay, or it is refused before."""
+    entries = call(root, ["status", "--porcelain", "-z", "--no-renames", "--untracked-files=all"])
+    changed = {entry[3:] for entry in entries.must_succeed().text.split("\0") if entry}
+    arriving = call(root, ["diff", "--name-only", "--no-renames", "-z", "HEAD", united])
+    in_the_way = sorted(changed & set(arriving.must_succeed().text.split("\0")))
+    if in_the_way:
+        raise LoraregError(
+            "the remote's commits change files that you have changed and not committed",
+            why="\n" + listed(in_the_way),
+            fix="commit them or put them aside (git stash), then run this again",
+        )
+    # a file that was only touched or copied is no change: reset --keep does not look at its bytes
+    call(root, ["update-index", "-q", "--refresh"])
+    call(root, ["reset", "--quiet", "--keep", united]).must_succeed()
+
+
+def _refuse_conflict(how: How, theirs: str, files: list[str]) -> None:
+    """Name the files, and for an asset how to keep one side whole."""
+    remote = theirs.removeprefix("refs/remotes/")
+    assets = sorted({"/".join(file.split("/")[:3]) for file in files if file.count("/") > 2})
+    yours, teammates = ("--theirs", "--ours") if how == "rebase" else ("--ours", "--theirs")
+    keep = (
+        f"keep one side of {assets[0]} whole (git checkout {yours} -- {assets[0]} is yours, "
+        f"git checkout {teammates} -- {assets[0]} your teammate's), git add {assets[0]}, "
+        if assets
+        else "choose the lines, git add them, "
+    )
     raise ExternalToolError(
         "your commits and the remote's change the same lines",
-        why="\n" + listed(unmerged.strip("\0").split("\0")),
-        fix=f"git {how} {theirs.removeprefix('refs/remotes/')}, choose the lines, git add them, "
-        f"git {how} --continue; nothing was changed so far",
+        why="\n" + listed(files),
+        fix=f"git {how} {remote}, {keep}git {how} --continue; nothing was changed so far",
     )
 
 

@@ -1,0 +1,1 @@
+"""Who may do what: keys, policy, signed states, grants and revocation."""

@@ -1,0 +1,77 @@
+"""What git still reaches: its tags, and every text of its history that may name bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from lorareg.registry import gitblobs
+from lorareg.registry.gitcommand import call
+
+POINTERS = (".dvc", "dvc.lock", "lock.json")  # ends of names that always count
+SMALL = 16_384  # bytes; any other file up to this is looked at too
+AT_A_TIME = 2_000  # files of the history that are in memory
+
+
+def tag_state(root: Path) -> str:
+    """A short text that changes when a tag is made, moved or removed."""
+    listed = call(root, ["for-each-ref", "--format=%(objectname) %(refname)", "refs/tags"])
+    return hashlib.sha256(listed.must_succeed().output).hexdigest()
+
+
+def is_shallow(root: Path) -> bool:
+    """Whether older commits were cut off when the repository was cloned."""
+    return call(root, ["rev-parse", "--is-shallow-repository"]).must_succeed().line == "true"
+
+
+def texts(root: Path) -> Iterator[bytes]:
+    """Each distinct content of a pointer, or of another small file, that git still reaches.
+
+    From all branches, local and remote-tracking, tags, stashes, HEAD and index of every worktree,
+    and the reflogs, by which git itself still finds what a rebase or a reset left behind. Git names
+    one path for a content that it has at several, so the name alone does not say what is a pointer.
+
+    Raises:
+        ExternalToolError: the history is damaged, or cannot be read whole.
+    """
+    yield from _texts(root, ["--all", "--reflog", "--indexed-objects"])
+
+
+def texts_at(root: Path, commits: Iterable[str]) -> Iterator[bytes]:
+    """The same of the trees of these commits, of which some may be gone."""
+    here = [name for name, kind, _ in _kinds(root, sorted(commits)) if kind == "commit"]
+    for start in range(0, len(here), AT_A_TIME):
+        yield from _texts(root, ["--no-walk", *here[start : start + AT_A_TIME], "--not", "--all"])
+
+
+def branches(root: Path) -> list[str]:
+    """Full names of the branches, local and remote-tracking."""
+    listed = call(root, ["for-each-ref", "--format=%(refname)", "refs/heads", "refs/remotes"])
+    return listed.must_succeed().text.split()
+
+
+def _texts(root: Path, which: Sequence[str]) -> Iterator[bytes]:
+    lines = call(root, ["rev-list", "--objects", *which]).must_succeed().text.splitlines()
+    named = dict(line.partition(" ")[::2] for line in lines)
+    pointers = [blob for blob, path in named.items() if path.endswith(POINTERS)]
+    others = [blob for blob, path in named.items() if path and not path.endswith(POINTERS)]
+    small = [name for name, kind, size in _kinds(root, others) if kind == "blob" and size <= SMALL]
+    wanted = [*pointers, *small]
+    for start in range(0, len(wanted), AT_A_TIME):
+        yield from gitblobs.read(root, wanted[start : start + AT_A_TIME]).values()
+
+
+def _kinds(root: Path, objects: Sequence[str]) -> list[tuple[str, str, int]]:
+    """Of each object that is here: its name, its kind and its bytes."""
+    if not objects:
+        return []
+    check = "--batch-check=%(objectname) %(objecttype) %(objectsize)"
+    with tempfile.TemporaryDirectory(prefix="lorareg-") as folder:
+        asked = Path(folder, "objects")
+        asked.write_text("".join(f"{name}\n" for name in objects), encoding="ascii")
+        with asked.open("rb") as stream:
+            answer = call(root, ["cat-file", check], stdin=stream).must_succeed()
+    rows = (line.split() for line in answer.text.splitlines())
+    return [(row[0], row[1], int(row[2])) for row in rows if len(row) == 3]
