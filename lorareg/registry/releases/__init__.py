@@ -1,0 +1,1 @@
+"""Releases and the channels that point to them."""
