@@ -5,30 +5,64 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
 from lorareg import __version__
-from lorareg.cli import (
-    composing,
-    data,
-    demo,
-    doctor,
-    export,
-    generate,
-    import_,
-    look,
-    registry,
-    reproduce,
-    share,
-    train,
-)
+from lorareg.cli.lazy import Commands
 from lorareg.cli.root import Root, out
+
+PURPOSE = "LORAREG_PURPOSE"  # of registry.access.uses, which takes longer to import
+
+# Command -> ``module:attribute`` in lorareg.cli, in the order of the help. Add yours here: the
+# module is imported when the command is called, so that others do not wait for it.
+COMMANDS = {
+    "init": "registry:init",
+    "new": "registry:new",
+    "data": "data:data",
+    "train": "train:train",
+    "status": "look:status",
+    "list": "look:list_assets",
+    "show": "look:show",
+    "verify": "look:verify",
+    "diff": "diff:diff",
+    "search": "search:search",
+    "log": "release:log",
+    "release": "release:release",
+    "push": "share:push",
+    "pull": "share:pull",
+    "publish": "publish:publish",
+    "promote": "channel:promote",
+    "rollout": "channel:rollout",
+    "rollback": "channel:rollback",
+    "resolve": "channel:resolve",
+    "reproduce": "reproduce:reproduce",
+    "export": "export:export",
+    "import": "import_:import_",
+    "compose": "composing:composing",
+    "generate": "generate:generate",
+    "policy": "policy:policy",
+    "access": "access:access",
+    "revoke": "revoke:revoke",
+    "demo": "demo:demo",
+    "gc": "gc:gc",
+    "doctor": "doctor:doctor",
+}
+
+
+class Lorareg(Root):
+    """The commands of the table, each imported when it is called."""
+
+    def __init__(self, *, commands: Mapping[str, Any], **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = Commands(COMMANDS, commands)
+
 
 app = typer.Typer(
     name="lorareg",
-    cls=Root,
+    cls=Lorareg,
     help="A versioned registry of LoRA adapters: manifest, dataset digest, weights, lock.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -48,27 +82,14 @@ def root(
         bool | None,
         typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = None,
+    purpose: Annotated[
+        str | None,
+        typer.Option(envvar=PURPOSE, metavar="TEXT", help="What it is for: grants are by purpose."),
+    ] = None,
 ) -> None:
     """Options that come before the command."""
-
-
-app.command()(registry.init)
-app.command()(registry.new)
-app.add_typer(data.data, name="data")
-app.command()(train.train)
-app.command()(look.status)
-app.command("list")(look.list_assets)
-app.command()(look.show)
-app.command()(look.verify)
-app.command()(share.push)
-app.command()(share.pull)
-app.command()(reproduce.reproduce)
-app.command()(export.export)
-app.command("import")(import_.import_)
-app.add_typer(composing.composing, name="compose")
-app.command()(generate.generate)
-app.command()(demo.demo)
-app.command()(doctor.doctor)
+    if purpose is not None:
+        os.environ[PURPOSE] = purpose  # worker processes inherit it
 
 
 def main() -> None:

@@ -125,6 +125,7 @@ def _made(
     expression: str, name: str | None, output: str, how: dict[str, Any], *,
     strict: bool, dry_run: bool, overwrite: bool,
 ) -> _Made:  # fmt: skip
+    from lorareg.registry.access import uses
     from lorareg.registry.expression import Expression
     from lorareg.weights import compose as algebra
     from lorareg.weights import members, recipes
@@ -145,7 +146,9 @@ def _made(
     if merged and report.conflicts:
         algebra.guard(wanted, merged, report.conflicts.amplification)
     lock = None
-    if not dry_run:
+    if dry_run:
+        uses.record(workspace, "compose", expression, {"members": composition.used, "out": None})
+    else:
         lock = recipes.save(
             workspace, composition, wanted, merged,
             write_file=output != "recipe", overwrite=overwrite,

@@ -16,6 +16,7 @@ from lorareg.registry.workspace import Workspace
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from lorareg.registry.access.grants import Use
     from lorareg.weights.checks.run import Report
     from lorareg.weights.conflict import Conflicts, Overlap
     from lorareg.weights.members import Composition
@@ -59,7 +60,12 @@ def check(
 
 
 def checked(
-    workspace: Workspace, composition: Composition, *, strict: bool = False, merged: bool = False
+    workspace: Workspace,
+    composition: Composition,
+    *,
+    strict: bool = False,
+    merged: bool = False,
+    use: Use = "compose",
 ) -> Report:
     """Check a composition that is about to be used, and print its warnings on stderr.
 
@@ -68,7 +74,7 @@ def checked(
     """
     from lorareg.weights.checks import run
 
-    report = run.check(workspace, composition, strict=strict, merged=merged)
+    report = run.check(workspace, composition, strict=strict, merged=merged, use=use)
     report.refuse()
     for finding in report.soft:
         err.print("[yellow]warning[/]", end=" ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -16,20 +17,23 @@ from lorareg.errors import LoraregError
 from lorareg.registry.finding import Finding
 from lorareg.registry.workspace import Workspace
 
+COLORS = {"ok  ": "green", "FAIL": "red", "note": "yellow"}
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "dvc", "huggingface_hub", "safetensors")
 
 
 def doctor(json: Json = False) -> None:
     """Check the machine and the registry, and say what is missing. Exit status 1 if anything is."""
-    findings = [*_libraries(), *_machine(), *_registry()]
+    findings = [*_registry(), *_libraries(), *_machine()]
     if json:
         as_json([vars(finding) for finding in findings])
     else:
         for finding in findings:
-            mark = "[green]ok  [/]" if finding.ok else "[red]FAIL[/]"
-            out.print(f"{mark} {finding.what:<16}", end=" ")
+            mark = "ok  " if finding.ok else "FAIL" if finding.is_hard else "note"
+            out.print(f"[{COLORS[mark]}]{mark}[/] {finding.what:<16}", end=" ")
             out.print(finding.detail, markup=False)
-    if not all(finding.ok for finding in findings):
+            if finding.fix:
+                out.print(f"     fix: {finding.fix}", markup=False)
+    if not all(finding.ok or not finding.is_hard for finding in findings):
         raise typer.Exit(1)
 
 
@@ -58,16 +62,29 @@ def _machine() -> list[Finding]:
 
 
 def _registry() -> list[Finding]:
+    from lorareg.registry.upkeep.diagnosis import diagnose
+
     try:
         workspace = Workspace.find()
     except LoraregError as error:
         return [Finding(True, "registry", f"none here ({error.fix})")]
-    found = []
     try:
-        found.append(Finding(True, "registry", workspace.settings.name))
-        found.append(Finding(True, "git identity", workspace.history.identity()))
+        found = [Finding(True, "registry", workspace.settings.name)]
         remotes = ", ".join(f"{n} ({url})" for n, url in workspace.store.remotes().items())
-        found.append(Finding(bool(remotes), "DVC remotes", remotes or "none: lorareg init"))
+        if remotes:
+            found.append(Finding(True, "DVC remotes", remotes))
     except LoraregError as error:
-        found.append(Finding(False, "registry", f"{error.what}. {error.fix}"))
-    return found
+        found = [Finding(False, "registry", error.what, error.fix)]
+    return [*found, *diagnose(workspace), *_states(workspace)]
+
+
+def _states(workspace: Workspace) -> Iterator[Finding]:
+    """Assets whose files cannot be used as they are; stale and missing ones are no defect."""
+    from lorareg.trainers.states import States
+
+    for each in States(workspace).of(list(workspace.assets())):
+        if each.state in ("invalid", "modified"):
+            fix = (
+                f"lorareg pull {each.asset}, or train it again" if each.state == "modified" else ""
+            )
+            yield Finding(False, str(each.asset), f"{each.state}: {each.reasons[0]}", fix)

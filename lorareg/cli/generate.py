@@ -61,12 +61,15 @@ def generate(
     Example:
         lorareg generate style/ink:0.4..1/4+character/zhangsan --prompt "zzhangsan, portrait"
     """
+    from lorareg.registry.access import uses
     from lorareg.registry.expression import expand
 
     sweep = expand(expression)
     _refuse_contradictions(sweep, grid, prompts=len(prompt), count=count)
     workspace = Workspace.find()
     cells = _cells(workspace, sweep)
+    out_name = to.name if cells[0].task == "text-to-image" else None
+    uses.record(workspace, "generate", expression, {"members": cells[0].used, "out": out_name})
     note("loading libraries")
     from lorareg.trainers import lineup
     from lorareg.trainers.generate import Generator
@@ -112,7 +115,7 @@ def _cells(workspace: Workspace, sweep: Sweep) -> list[Composition]:
 
     cells = [resolve(workspace, cell) for cell in sweep.cells]
     strongest = max(cells, key=lambda cell: sum(abs(p.strength.weight) for p in cell.components))
-    checked(workspace, strongest)
+    checked(workspace, strongest, use="generate")
     for warning in strongest.warnings:
         note(f"warning {warning}")
     return cells

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 
+from lorareg.cli.asset_view import told
 from lorareg.cli.options import OptionalRef, RefArgument
 from lorareg.cli.root import out
-from lorareg.cli.show import Json, as_json, table
+from lorareg.cli.show import Json, as_json, rows_as_json, table
 from lorareg.cli.show import findings as show_findings
-from lorareg.registry.ids import RECIPE, AssetId
+from lorareg.registry.ids import Ref
 from lorareg.registry.workspace import Workspace
 
 COLORS = {"up-to-date": "green", "untrained": "yellow", "missing": "cyan"}
@@ -22,61 +26,86 @@ def list_assets(
     """Show every asset of the registry, a line each."""
     from lorareg.registry.catalog import rows
 
-    found = rows(Workspace.find(), kind)
+    workspace = Workspace.find()
+    found, revoked = rows(workspace, kind), _revoked(workspace)
     if json:
-        as_json([row.document() for row in found])
+        rows_as_json([row.document() | {"revoked": revoked.get(row.asset)} for row in found])
         return
     table(
-        ("asset", "title", "task", "base", "trigger", "scale", "trained"),
-        [row.cells() for row in found],
+        ("asset", "title", "task", "base", "trigger", "scale", "release", "trained"),
+        [(*row.cells()[:-1], "revoked") if row.asset in revoked else row.cells() for row in found],
     )
+
+
+def _revoked(workspace: Workspace) -> dict[str, str]:
+    """Assets that may not be used any more, and why; nothing is imported where there is none."""
+    from lorareg.registry.access.marks import marked
+
+    if not marked(workspace):
+        return {}
+    from lorareg.registry.access.downstream import affected
+
+    return affected(workspace)
 
 
 def show(ref: RefArgument, json: Json = False) -> None:
     """Show one asset: its manifest, its lock and where its files are."""
-    from lorareg.registry.lineage import ancestors
-    from lorareg.registry.verify import load_any
-
-    workspace = Workspace.find()
-    asset = workspace.find_asset(ref)
-    wanted = workspace.load_asset(asset)
-    untold = {"dataset_", "train"} if getattr(wanted, "origin", None) else set[str]()
-    manifest = wanted.model_dump(mode="json", by_alias=True, exclude=untold)
-    lock = load_any(workspace, asset)
-    facts = lock.model_dump(mode="json", by_alias=True) if lock else None
-    line = [parent.ref for parent in ancestors(workspace, lock)] if lock else []
+    found = told(Workspace.find(), Ref.parse(ref))
+    said = found.pop("said")
     if json:
-        as_json({"asset": str(asset), "manifest": manifest, "lock": facts, "lineage": line})
+        as_json(found)
         return
-    out.print(f"[bold]{asset}[/]  manifests/{asset}/manifest.yaml")
-    _tree(manifest, 1)
-    if line:
-        out.print(f"[bold]lineage[/]  {' <- '.join([str(asset), *line])}", highlight=False)
+    asset, facts, version = found["asset"], found["lock"], found["version"]
+    released = f", released as {version}" if version else ""
+    out.print(f"[bold]{asset}[/]  manifests/{asset}/manifest.yaml{released}")
+    for name, pointer in said["channels"].items():
+        out.print(f"  @{name} -> {pointer}", markup=False)
+    if found["revoked"]:
+        out.print(f"  {found['revoked']}", markup=False, style="red")
+    _tree(found["manifest"], 1)
+    if found["lineage"]:
+        out.print(f"[bold]lineage[/]  {' <- '.join([asset, *found['lineage']])}", highlight=False)
+    for sentence, verified in said["attestations"]:
+        out.print(sentence, markup=False, style="" if verified else "yellow")
     out.print("[bold]lock[/]" if facts else "[yellow]not trained yet[/]")
     if facts:
         _tree(facts | _counted(facts), 1)
 
 
 def status(ref: OptionalRef = None, json: Json = False) -> None:
-    """Show how adapters stand: untrained, up-to-date, stale, modified or missing, and why.
+    """Show how assets stand: untrained, up-to-date, stale, modified, missing or revoked, and why.
 
     Exit status 1 if any is not up to date.
     """
-    from lorareg.trainers.changes import status as status_of
+    from lorareg.trainers.states import States
 
     workspace = Workspace.find()
-    found = [status_of(workspace, asset) for asset in _adapters(workspace, ref)]
+    assets = [workspace.find_asset(ref)] if ref else list(workspace.assets())
+    found, revoked = list(States(workspace).of(assets)), _revoked(workspace)
+    found = [
+        replace(each, state="revoked", reasons=(revoked[str(each.asset)], *each.reasons))
+        if str(each.asset) in revoked
+        else each
+        for each in found
+    ]
     if json:
-        as_json(
+        rows_as_json(
             [{"asset": str(s.asset), "state": s.state, "reasons": list(s.reasons)} for s in found]
         )
     else:
         for each in found:
-            out.print(f"[{COLORS.get(each.state, 'red')}]{each.state:<11}[/] {each.asset}")
-            for reason in each.reasons:
-                out.print(f"            {reason}", markup=False)
+            _show_state(str(each.asset), each.state, each.reasons)
     if any(each.state != "up-to-date" for each in found):
         raise typer.Exit(1)
+
+
+def _show_state(asset: str, state: str, reasons: Sequence[str]) -> None:
+    if out.is_terminal:
+        out.print(f"[{COLORS.get(state, 'red')}]{state:<11}[/] {asset}")
+    elif not out.quiet:
+        sys.stdout.write(f"{state:<11} {asset}\n")  # rich takes a second for 10,000 lines
+    for reason in reasons:
+        out.print(f"            {reason}", markup=False)
 
 
 def verify(
@@ -97,14 +126,8 @@ def verify(
     else:
         for asset, found in findings.items():
             show_findings(str(asset), found)
-    if not all(finding.ok for found in findings.values() for finding in found):
+    if any(not each.ok and each.is_hard for found in findings.values() for each in found):
         raise typer.Exit(1)
-
-
-def _adapters(workspace: Workspace, ref: str | None) -> list[AssetId]:
-    if ref:
-        return [workspace.find_asset(ref)]
-    return [asset for asset in workspace.assets() if asset.kind != RECIPE]
 
 
 def _counted(facts: dict[str, Any]) -> dict[str, Any]:

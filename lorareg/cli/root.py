@@ -27,6 +27,10 @@ err = Console(stderr=True, highlight=False, soft_wrap=True, quiet=QUIET)
 class Root(TyperGroup):
     """Catches ``LoraregError`` of any command, also of nested ones."""
 
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names, without making the commands."""
+        return list(self.commands)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command; with ``--debug`` errors keep their traceback."""
         wants_json = "--json" in [*ctx._protected_args, *ctx.args]

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
-from rich.text import Text
+from rich.cells import cell_len
 
 from lorareg.cli.root import err, out
 from lorareg.registry.finding import Finding
 
+FOLDED_ROWS = 300  # of a table; rich takes a second for some two thousand
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
@@ -23,8 +23,44 @@ def as_json(document: Any) -> None:
     sys.stdout.write(json.dumps(document, ensure_ascii=not is_utf8, indent=2) + "\n")
 
 
+def rows_as_json(rows: Sequence[Any]) -> None:
+    """Print a JSON document that is a list, an element a line: fast to write, easy to grep."""
+    is_utf8 = sys.stdout.encoding.lower().replace("-", "") == "utf8"
+    lines = [json.dumps(row, ensure_ascii=not is_utf8) for row in rows]
+    sys.stdout.write("[\n" + ",\n".join(lines) + "\n]\n" if lines else "[]\n")
+
+
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under their heads."""
+    """Print rows under their heads, folded to fit a terminal.
+
+    A long table, and one that goes into a file or a pipe, has a line for each row.
+    """
+    if out.is_terminal and len(rows) <= FOLDED_ROWS:
+        _folded(heads, rows)
+        return
+    sheet = [heads, *rows]
+    widths = [[_width(cell) for cell in row] for row in sheet]
+    widest = [max(column) for column in zip(*widths, strict=True)]
+    pads = ([most - own for own, most in zip(row, widest, strict=True)] for row in widths)
+    lines = [
+        "  ".join(map(_padded, row, pad)).rstrip() for row, pad in zip(sheet, pads, strict=True)
+    ]
+    if not out.quiet:
+        sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _padded(cell: str, spaces: int) -> str:
+    return cell + " " * spaces
+
+
+def _width(cell: str) -> int:
+    return len(cell) if cell.isascii() else cell_len(cell)
+
+
+def _folded(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
     sheet = Table(box=None, pad_edge=False, header_style="bold")
     for head in heads:
         longest = max(map(len, head.split()), default=0)
@@ -37,7 +73,8 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def findings(of: str, found: Iterable[Finding]) -> None:
     """Print what was checked, a line each."""
     for finding in found:
-        mark = "[green]ok  [/]" if finding.ok else "[red]FAIL[/]"
+        bad = "[red]FAIL[/]" if finding.is_hard else "[yellow]warn[/]"
+        mark = "[green]ok  [/]" if finding.ok else bad
         out.print(f"{mark} {of} {finding.what}", end="  ")
         out.print(finding.detail, markup=False)
 

@@ -5,16 +5,19 @@ Source of the front matter: https://huggingface.co/docs/hub/model-cards.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lorareg.registry import datacard
+from lorareg.registry import attestation, datacard
+from lorareg.registry.access import revocation
+from lorareg.registry.assetfolder import AssetFolder
+from lorareg.registry.attestation import Attestation
 from lorareg.registry.base import public_name
 from lorareg.registry.files import write_atomically
 from lorareg.registry.ids import RECIPE, AssetId
 from lorareg.registry.lock import ImportedLock, Lock, TrainedLock, load_index
 from lorareg.registry.manifest import ImageManifest, TextManifest
-from lorareg.registry.workspace import AssetFolder, Workspace
+from lorareg.registry.workspace import Workspace
 
 OWN_TEMPLATE = "tokenizer"  # the base's own, which whoever loads the base has
 GENERATED = "<!-- written by lorareg from manifest.yaml and lock.json; edit those -->"
@@ -26,27 +29,37 @@ def write(
     lock: Lock,
     statistics: Mapping[str, Any],
 ) -> None:
-    """Regenerate the card; ``statistics`` are those of ``dataset.json``."""
+    """Regenerate the card of what was just made; ``statistics`` are those of ``dataset.json``."""
     write_atomically(folder.card, text(folder, manifest, lock, statistics))
 
 
 def refresh(workspace: Workspace, asset: AssetId) -> None:
-    """Write the card of a trained adapter anew, from its manifest as it is now.
+    """Write the card of a trained adapter anew where its manifest or lock changed.
 
     A contact sheet that was made before the adapter became private goes.
     """
-    if asset.kind == RECIPE:
+    folder, due = workspace.folder(asset), refreshed(workspace, asset)
+    if due is None:
         return
-    folder, known = workspace.folder(asset), workspace.load_lock(asset)
-    if known is None or not folder.card.is_file():
-        return
-    manifest = workspace.load_manifest(asset)
-    if manifest.visibility == "private":
+    if folder.sheet.is_file() and workspace.load_manifest(asset).visibility == "private":
         folder.sheet.unlink(missing_ok=True)
+        due = refreshed(workspace, asset) or due
+    if folder.card.read_bytes() != due.encode():
+        write_atomically(folder.card, due)
+
+
+def refreshed(workspace: Workspace, asset: AssetId) -> str | None:
+    """What the card of a trained adapter has to say now; None: it has no card."""
+    if asset.kind == RECIPE or not workspace.folder(asset).card.is_file():
+        return None
+    folder, known = workspace.folder(asset), workspace.load_lock(asset)
+    if known is None:
+        return None
     index = {}
     if isinstance(known, TrainedLock) and folder.dataset.is_file():
         index = load_index(folder.dataset, known.inputs).statistics
-    write(folder, manifest, known, index)
+    said = attestation.load_all(workspace, asset)
+    return text(folder, workspace.load_manifest(asset), known, index, said)
 
 
 def text(
@@ -54,10 +67,12 @@ def text(
     manifest: ImageManifest | TextManifest,
     lock: Lock,
     statistics: Mapping[str, Any],
+    attestations: Sequence[Attestation] = (),
 ) -> str:
     """The card as Markdown with the Hub's YAML front matter."""
     title = " · ".join(manifest.title.values()) or str(manifest.id)
     parts = [_front_matter(manifest), GENERATED, "", f"# {title}", ""]
+    parts += _revoked(folder)
     if manifest.description:
         parts += [manifest.description.strip(), ""]
     if folder.preview.is_file():
@@ -66,6 +81,7 @@ def text(
         parts += [*_facts(manifest, lock), *_replies(lock)]
     if isinstance(lock, ImportedLock):
         parts += _imported(manifest, lock)
+    parts += _reproduced(attestations)
     parts += _dataset(folder, statistics)
     parts += _sources(manifest)
     return "\n".join(parts).rstrip() + "\n"
@@ -128,6 +144,24 @@ def _imported(manifest: ImageManifest | TextManifest, lock: ImportedLock) -> lis
     ]
     rows += [(name, f"`{out.sha256}`") for name, out in sorted(lock.outputs.items())]
     return ["| | |", "| --- | --- |", *(f"| {name} | {_cell(text)} |" for name, text in rows), ""]
+
+
+def _revoked(folder: AssetFolder) -> list[str]:
+    """That it may not be used any more, before anything else is said."""
+    lines = [
+        f"> **Revoked** ({', '.join(stone.versions) or 'all versions'}) on {stone.on} by "
+        f"{stone.by}: {_cell(stone.reason)}"
+        for stone in revocation.of_folder(folder).revocations
+        if stone.lifted is None
+    ]
+    return [*lines, ""] if lines else []
+
+
+def _reproduced(attestations: Sequence[Attestation]) -> list[str]:
+    """Who says to have made it again; what is forged says nothing."""
+    said = [each.sentence for each in attestations if each.standing != "forged"]
+    lines = [f"- {sentence[:1].upper()}{sentence[1:]}" for sentence in said]
+    return ["## Reproduced by", "", *lines, ""] if lines else []
 
 
 def _parent(lock: TrainedLock) -> list[tuple[str, str]]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from lorareg import __version__
 from lorareg.errors import LoraregError
-from lorareg.registry import yamlfile
+from lorareg.registry import newest
 from lorareg.registry.digest import RACY_SECONDS
 from lorareg.registry.files import write_atomically
 from lorareg.registry.ids import RECIPE, AssetId
@@ -21,9 +22,14 @@ from lorareg.registry.workspace import Workspace
 
 @dataclass(frozen=True)
 class Row:
-    """An asset as ``lorareg list`` shows it; ``problem`` is set if its manifest is wrong."""
+    """An asset as ``lorareg list`` shows it.
+
+    ``version`` is its newest release; ``problem`` is set if its manifest is wrong.
+    """
 
     asset: str
+    trained: bool
+    version: str | None
     title: dict[str, str]
     task: str
     base: str
@@ -31,13 +37,15 @@ class Row:
     rank: int | None
     scale: float | None
     visibility: str
-    trained: bool
     problem: str | None = None
     imported: bool = False
+    description: str = ""
+    owners: list[str] = field(default_factory=list)
+    license: str = ""
 
     def document(self) -> dict[str, Any]:
         """For JSON."""
-        return asdict(self)
+        return dict(vars(self))
 
     def cells(self) -> tuple[str, ...]:
         """For a table."""
@@ -48,54 +56,70 @@ class Row:
             self.base,
             self.trigger or "",
             f"{self.scale:g}" if self.scale is not None else "",
+            self.version or "",
             "imported" if self.imported else "yes" if self.trained else "no",
         )
+
+
+REMEMBERED = [each.name for each in fields(Row)][3:]
+"""What the manifest alone says, in the order of the row."""
 
 
 def rows(workspace: Workspace, kind: str | None = None) -> list[Row]:
     """Every asset, sorted; a broken manifest is a row with its problem, not an end.
 
-    Rows are remembered by the manifests' (inode, size, mtime), so that a second look reads none.
+    Rows are remembered by the manifests' (inode, size, mtime, ctime), so that a second look reads
+    none of them.
     """
-    index = _Index(workspace.cache / "catalog.json")
-    found = [
-        index.row(workspace, asset)
-        for asset in workspace.assets()
-        if kind is None or asset.kind == kind
-    ]
-    index.save()
+    collects = gc.isenabled()
+    gc.disable()  # rows hold no circles: looking for some takes half of the time
+    try:
+        index = _Index(workspace.cache / "catalog.json", newest.of_all(workspace.root))
+        found = [index.row(workspace, *each) for each in workspace.manifest_stats(kind)]
+        index.save(whole=kind is None)
+    finally:
+        if collects:
+            gc.enable()
     return found
 
 
 class _Index:
     """What the manifests said when they were last read; may be deleted at any time."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, versions: Mapping[str, str]) -> None:
         self._path = path
+        self._versions = versions
         self._known = _read(path)
+        self._seen: dict[str, list[Any]] = {}
         self._changed = False
 
-    def row(self, workspace: Workspace, asset: AssetId) -> Row:
-        folder = f"{workspace.manifests}/{asset}"
-        trained = os.path.exists(f"{folder}/lock.json")
-        stat = os.stat(f"{folder}/manifest.yaml")
-        stamp = [stat.st_ino, stat.st_size, stat.st_mtime_ns]
-        entry = self._known.get(str(asset))
-        if entry and entry["stamp"] == stamp:
-            return Row(**entry["row"] | {"trained": trained})
-        row = _row(workspace, asset, trained)
-        if time.time() - stat.st_mtime > RACY_SECONDS:
-            self._known[str(asset)] = {"stamp": stamp, "row": row.document()}
+    def row(self, workspace: Workspace, asset: AssetId, stat: os.stat_result) -> Row:
+        named = str(asset)
+        trained = os.path.exists(f"{workspace.root}/manifests/{named}/lock.json")
+        stamp = [stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+        entry = self._known.get(named)
+        if entry and entry[0] == stamp:
+            self._seen[named] = entry
+            return Row(named, trained, self._versions.get(named), *entry[1])
+        row = _row(workspace, asset, trained, self._versions.get(named))
+        if time.time() - max(stat.st_mtime, stat.st_ctime) > RACY_SECONDS:
+            self._seen[named] = [stamp, [getattr(row, name) for name in REMEMBERED]]
             self._changed = True
         return row
 
-    def save(self) -> None:
-        if self._changed:
-            document = {"lorareg": __version__, "rows": self._known}
+    def save(self, *, whole: bool) -> None:
+        """Keep what was learned.
+
+        Args:
+            whole: whether every asset was looked at, so that others are gone.
+        """
+        if self._changed or (whole and len(self._seen) != len(self._known)):
+            kept = self._seen if whole else self._known | self._seen
+            document = {"lorareg": __version__, "columns": REMEMBERED, "assets": kept}
             write_atomically(self._path, json.dumps(document, ensure_ascii=False))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, list[Any]]:
     """The index of an earlier call of this version, or an empty one."""
     try:
         document = json.loads(path.read_bytes())
@@ -103,25 +127,31 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(document, Mapping) or document.get("lorareg") != __version__:
         return {}
-    return dict(document["rows"])
+    return dict(document["assets"]) if document.get("columns") == REMEMBERED else {}
 
 
-def _row(workspace: Workspace, asset: AssetId, trained: bool) -> Row:
+def _row(workspace: Workspace, asset: AssetId, trained: bool, version: str | None) -> Row:
     """What the manifest says, read but not judged: ``lorareg status`` checks it."""
+    from lorareg.registry import yamlfile
+
     try:
         document = yamlfile.load(workspace.manifests / str(asset) / "manifest.yaml")
     except LoraregError as error:
-        return Row(str(asset), {}, "", "", None, None, None, "", trained, error.what)
+        return Row(str(asset), trained, version, {}, "", "", None, None, None, "", error.what)
     lora = _block(document, "lora")
     rank, alpha = lora.get("rank", 16), lora.get("alpha", 16)
     numbers = isinstance(rank, int) and rank > 0 and isinstance(alpha, int | float)
-    trigger = document.get("trigger")
+    trigger, owners = document.get("trigger"), document.get("owners")
     common: dict[str, Any] = {
         "asset": str(asset),
         "title": {key: str(text) for key, text in _block(document, "title").items()},
         "trigger": str(trigger) if trigger else None,
         "visibility": str(document.get("visibility", "team")),
         "trained": trained,
+        "version": version,
+        "description": str(document.get("description") or ""),
+        "owners": list(map(str, owners)) if isinstance(owners, list) else [],
+        "license": str(_block(document, "license").get("id") or ""),
     }
     if asset.kind == RECIPE:
         parts = document.get("parts")

@@ -12,7 +12,7 @@ import json
 import os
 import time
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -86,8 +86,14 @@ class DigestCache:
     remembered: it may change again within one tick of the clock ("racy git").
     """
 
-    def __init__(self, path: Path | None) -> None:
-        self._memory = Memory(path, "seen", "state", "digest")
+    def __init__(
+        self,
+        path: Path | None,
+        table: str = "seen",
+        measure: Callable[[PathLike[str]], str] = of_file,
+    ) -> None:
+        self._memory = Memory(path, table, "state", "digest")
+        self._measure = measure
 
     def digests(self, files: Mapping[str, PathLike[str]]) -> dict[str, str]:
         """Return the digest of each named file.
@@ -96,7 +102,7 @@ class DigestCache:
             InvalidFileError: a file cannot be read.
         """
         if self._memory.path is None:
-            return {name: of_file(path) for name, path in files.items()}
+            return {name: self._measure(path) for name, path in files.items()}
         states = {name: _state(path)[0] for name, path in files.items()}
         known = self._memory.recall(set(states.values()))
         found: dict[str, str] = {}
@@ -105,7 +111,7 @@ class DigestCache:
             if states[name] in known:
                 found[name] = known[states[name]]
                 continue
-            found[name] = of_file(path)
+            found[name] = self._measure(path)
             state, changed = _state(path)
             if state == states[name] and time.time() - changed > RACY_SECONDS:
                 learned[state] = found[name]

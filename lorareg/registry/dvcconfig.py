@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from lorareg.errors import InvalidFileError, LoraregError
+from lorareg.errors import ExternalToolError, InvalidFileError, LoraregError
 from lorareg.registry.files import read_utf8
 
 MAX_BYTES = 1_000_000
@@ -53,6 +53,26 @@ class Config:
     def default_remote(self) -> str | None:
         """The remote of data that names none."""
         return self.values.get(("core", "remote"))
+
+    def require_remote(self, remote: str) -> None:
+        """Refuse the name of a remote that is not there.
+
+        Raises:
+            ExternalToolError: it names those that are.
+        """
+        if remote not in self.remotes:
+            raise ExternalToolError(
+                f"there is no DVC remote {remote!r}",
+                why=f"known: {', '.join(sorted(self.remotes)) or 'none'}",
+                fix=f"dvc remote add {remote} FOLDER_OR_URL",
+            )
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether DVC keeps its cache as it does unless told otherwise: copies, own, its lock."""
+        links = {each.strip() for each in self.values.get(("cache", "type"), "copy").split(",")}
+        others = (("cache", "shared"), ("core", "hardlink_lock"))
+        return links <= {"reflink", "copy"} and not any(self.values.get(key) for key in others)
 
     def remote_objects(self, remote: str | None) -> Path | None:
         """Like ``objects``, for a remote that is a folder; None for any other."""

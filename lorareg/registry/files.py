@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import errno
 import os
+import re
 import secrets
 import shlex
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from lorareg.registry.encodings import SPOKEN, likely_encoding
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
 IN_THE_WAY = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.tmp", re.DOTALL)
+"""Names of what is being written, or was when its writer was killed; it is nobody's work."""
 
 
 @contextmanager

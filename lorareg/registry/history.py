@@ -8,21 +8,22 @@ nothing else that happens to be staged.
 from __future__ import annotations
 
 import os
-import re
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from lorareg.errors import ExternalToolError, LoraregError, NotFoundError
-from lorareg.registry.gitcommand import NO_COMMANDS_IN_URLS, call
+from lorareg.registry import gitpush, gittags, gitworktree
+from lorareg.registry.files import TEMPORARY
+from lorareg.registry.gitcommand import call
+from lorareg.registry.gitpush import Outgoing
+from lorareg.registry.gittags import TagObject
 from lorareg.registry.gitupdate import Update, update
 
-REJECTED = re.compile(r"non-fast-forward|fetch first|cannot lock ref|failed to update ref")
 ALONE_SECONDS = 60  # how long another lorareg may commit or pull; hooks are slow
 MAX_BYTES = 64_000_000  # of a file read out of history; manifests and locks are far smaller
+NO_LEFTOVERS = f":(exclude,glob)**/.*.{'[0-9a-f]' * 16}.tmp"  # files.TEMPORARY, in git's words
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ class History:
             paths: look only at these files and folders; None looks at all.
 
         Returns:
-            Paths relative to the root, sorted. What .gitignore excludes does not count.
+            Paths relative to the root, sorted. What .gitignore excludes does not count, nor what
+            a killed command was writing.
         """
         command = ["status", "--porcelain", "-z", "--no-renames", "--untracked-files=all"]
         if paths is not None:
@@ -108,7 +110,8 @@ class History:
                 return ()
             command += ["--", *wanted]
         entries = self._git(*command).split("\0")
-        return tuple(sorted(Path(entry[3:]) for entry in entries if entry))
+        found = sorted(Path(entry[3:]) for entry in entries if entry)
+        return tuple(path for path in found if not TEMPORARY.fullmatch(path.name))
 
     def is_dirty(self, paths: Iterable[Path] | None = None) -> bool:
         """Whether anything differs from HEAD; see ``changed``."""
@@ -126,14 +129,17 @@ class History:
             LoraregError: git does not know who commits.
             ExternalToolError: git refuses: a hook, a merge in progress, a lock held for long.
         """
-        changed = [path for path in paths if self.changed([path])]
+        asked = [Path(self._relative(path)) for path in paths]
+        touched = {each for file in self.changed(asked) for each in (file, *file.parents)}
+        changed = [path for path in asked if path in touched]
         if not changed:
             return None
         self.identity()
         wanted = [self._literally(path) for path in changed]
-        with self._alone():
-            self._git("add", "--all", "--", *wanted)
-            command = ["commit", "--quiet", "--only", f"--message={message}", "--", *wanted]
+        with self.alone():
+            self._git("add", "--all", "--", *wanted, NO_LEFTOVERS)
+            command = ["commit", "--quiet", "--only", f"--message={message}", "--"]
+            command += [*wanted, NO_LEFTOVERS]
             made = call(self.root, command)
         if made.status == 1 and not self.changed(changed):
             return None  # another process committed the same
@@ -161,6 +167,32 @@ class History:
         """Names of the tags that fit a pattern with ``*``."""
         return self._git("tag", "--list", "--", pattern).split()
 
+    def sign_tag(self, name: str, revision: str, message: str, key: Path) -> str:
+        """Make a signed annotated tag; returns the id of its object. Raises as ``gittags.sign``."""
+        with self.alone():
+            return gittags.sign(self.root, name, self.resolve(revision), message, key)
+
+    def tag_object(self, name: str) -> TagObject:
+        """An annotated tag with its signature. Raises as ``gittags.read``."""
+        return gittags.read(self.root, name)
+
+    def parent(self, revision: str) -> str | None:
+        """The first parent of a commit; None of the first one."""
+        found = call(self.root, ["rev-parse", "--verify", "--quiet", f"{self.resolve(revision)}^"])
+        return found.line if found.status == 0 else None
+
+    def last_change(self, path: Path, revision: str = "HEAD") -> str:
+        """The newest commit up to a revision that changed a file or folder.
+
+        Raises:
+            NotFoundError: none did.
+        """
+        name = self._literally(path)
+        found = self._git("rev-list", "--max-count=1", self.resolve(revision), "--", name).strip()
+        if not found:
+            raise NotFoundError(f"no commit up to {revision} has {self._relative(path)}")
+        return found
+
     def exists(self, path: Path, revision: str) -> bool:
         """Whether a file or folder was there at a revision."""
         blob = f"{self.resolve(revision)}:{self._relative(path)}"
@@ -185,26 +217,28 @@ class History:
             raise NotFoundError(f"there is no file {name} at {revision}", why=found.last_words)
         return found.output
 
-    def push(self, remote: str | None = None, *, follow_tags: bool = True) -> None:
+    def outgoing(self, remote: str | None = None) -> Outgoing:
+        """What a push would announce. Raises as ``push``."""
+        return gitpush.outgoing(self.root, *self._destination(remote))
+
+    def push(self, remote: str | None = None) -> Outgoing:
         """Send the current branch, and the annotated tags on it that the remote lacks.
 
         Raises:
-            LoraregError: there is no remote, no branch or no commit.
-            ExternalToolError: the remote refuses; the usual case is that others pushed before.
+            LoraregError: there is no remote, no branch or no commit; or a tag means another
+                release there.
+            OthersPushedError: others pushed before.
+            ExternalToolError: the remote refuses.
         """
-        name, branch = self._destination(remote)
-        options = ["--follow-tags"] if follow_tags else []
-        ref = f"refs/heads/{branch}"
-        done = call(
-            self.root, [*NO_COMMANDS_IN_URLS, "push", "--quiet", *options, name, f"{ref}:{ref}"]
-        )
-        if done.status != 0 and REJECTED.search(done.error):
-            raise ExternalToolError(
-                f"{name} did not take branch {branch}",
-                why="it has commits that are not here: others pushed before",
-                fix="lorareg pull, then push again",
-            )
-        done.must_succeed()
+        what = self.outgoing(remote)
+        gitpush.refuse_moved(what.moved, what.remote)
+        self.announce(what)
+        return what
+
+    def announce(self, what: Outgoing) -> None:
+        """Send just this. Raises as ``gitpush.push``."""
+        if not what.up_to_date:
+            gitpush.push(self.root, what)
 
     def pull(self, remote: str | None = None) -> Update:
         """Get what others pushed: fast-forward, else put the local commits on top of it.
@@ -213,40 +247,29 @@ class History:
         on a commit that is on no branch.
 
         Raises:
-            LoraregError: there is no remote, no branch; or both sides have commits and files on
-                disk are uncommitted.
+            LoraregError: there is no remote, no branch; or a file that would change has
+                uncommitted changes.
             ExternalToolError: the remote cannot be reached; or both sides changed the same lines:
                 then everything is as before.
         """
         name, branch = self._destination(remote, must_have_commit=False)
-        with self._alone():
+        with self.alone():
             return update(self.root, name, branch)
 
-    @contextmanager
-    def worktree(self, revision: str, *, inside: Path | None = None) -> Iterator[Path]:
+    def worktree(
+        self, revision: str, *, inside: Path | None = None
+    ) -> AbstractContextManager[Path]:
         """A clean checkout of a revision, removed at the end of the block, also after an error.
 
         Args:
             revision: commit, tag or branch.
             inside: folder to make it in; default is the system's temporary folder.
         """
-        commit = self.resolve(revision)
-        if inside is not None:
-            inside.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix="lorareg-", dir=inside))
-        tree = folder / folder.name  # git names its record after the last part
-        try:
-            # dvc install makes a post-checkout hook that would fetch data here
-            no_hooks = ("-c", f"core.hooksPath={os.devnull}")
-            self._git(*no_hooks, "worktree", "add", "--quiet", "--detach", str(tree), commit)
-            yield tree
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            call(self.root, ["worktree", "prune"])
+        return gitworktree.worktree(self.root, self.resolve(revision), inside)
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep other lorareg processes from writing here meanwhile.
+    def alone(self) -> Iterator[None]:
+        """Keep other lorareg processes from writing here meanwhile; may be nested.
 
         ``git commit --only`` reads the index before it locks it, so of two at the same time one
         forgets, in the index, the new file that the other has just committed.
@@ -255,7 +278,7 @@ class History:
 
         file = self.root / self._git("rev-parse", "--git-path", "lorareg.lock").strip()
         try:
-            with FileLock(file, timeout=ALONE_SECONDS):
+            with FileLock(file, timeout=ALONE_SECONDS, is_singleton=True):
                 yield
         except Timeout as error:
             raise ExternalToolError(

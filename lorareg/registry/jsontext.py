@@ -6,15 +6,20 @@ import json
 from typing import Any, NoReturn
 
 
-def parse(text: str) -> Any:
+def parse(text: str, *, finite: bool = True) -> Any:
     """Read a JSON document.
+
+    Args:
+        text: the document.
+        finite: whether NaN and infinity, which Python writes, are refused.
 
     Raises:
         ValueError: not JSON, a key given twice in one object, NaN or infinity, an escaped half of
             a surrogate pair (which no UTF-8 file can hold), or nested too deeply.
     """
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
+        refuse = _no_number if finite else None
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=refuse)
         if "\\ud" in text or "\\uD" in text:
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError as error:

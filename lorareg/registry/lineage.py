@@ -12,6 +12,7 @@ from lorareg.errors import IntegrityError, LoraregError, NotFoundError
 from lorareg.registry.ids import RECIPE, AssetId, Ref
 from lorareg.registry.lock import Lock, Member, ParentInput, RecipeLock, TrainedLock
 from lorareg.registry.manifest import Manifest
+from lorareg.registry.releases import ledger
 from lorareg.registry.revisions import lock_at, manifest_at
 from lorareg.registry.terms import is_wider
 from lorareg.registry.workspace import Workspace
@@ -182,8 +183,8 @@ def _state(
         if not ref.version:
             workspace.find_asset(ref)
             return workspace.load_manifest(asset), workspace.load_lock(asset)
-        terms = manifest_at(workspace, asset, str(ref))
-        return terms, _lock_at(workspace, asset, str(ref))
+        commit = ledger.commit_of(workspace, asset, ref.version)
+        return manifest_at(workspace, asset, commit), _lock_at(workspace, asset, commit)
     except NotFoundError as error:
         raise NotFoundError(
             f"the parent of {child.id} is not here: {error.what}", why=error.why, fix=error.fix

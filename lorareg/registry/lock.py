@@ -278,9 +278,14 @@ def load_index(path: Path, inputs: Inputs) -> DatasetIndex:
     Raises:
         IntegrityError: its files do not have the digest of the lock.
     """
+    return parse_index(read_utf8(path, max_bytes=MAX_BYTES), path, inputs)
+
+
+def parse_index(text: str, path: Path, inputs: Inputs) -> DatasetIndex:
+    """Read ``dataset.json`` from text; errors name ``path``. Raises as ``load_index``."""
     name = f"{path.parent.parent.name}/{path.parent.name}/{path.name}"
     restore = f"restore it: git checkout -- manifests/{name}"
-    found = check(DatasetIndex, load_json(path, name), name, fix=restore)
+    found = check(DatasetIndex, _json(text, name), name, fix=restore)
     listed = ((found.files, inputs.dataset), (found.prior, inputs.prior))
     for files, promised in listed:
         if promised and digest.of_tree(files) != promised.digest:

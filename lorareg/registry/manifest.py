@@ -28,6 +28,7 @@ from lorareg.registry.fields import (
 from lorareg.registry.ids import AssetId
 from lorareg.registry.image_training import ImageTraining
 from lorareg.registry.origin import Origin
+from lorareg.registry.publication import Publish
 from lorareg.registry.sampling import Sampling
 from lorareg.registry.schema import Later, Strict, check
 from lorareg.registry.sources import Dataset
@@ -138,6 +139,7 @@ class Manifest(Strict):
     license: License | None = None
     scope: Scope = Scope()
     consent: Consent | None = None
+    publish: Annotated[Publish | None, Later()] = None
 
     @model_validator(mode="after")
     def _trained_or_imported(self) -> Manifest:

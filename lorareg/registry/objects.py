@@ -64,6 +64,13 @@ class Objects:
             raise _not_here(tracked, missing)
         return found
 
+    def holds(self, tracked: Pointer) -> bool:
+        """Whether all bytes that a pointer stands for are here, right or wrong."""
+        try:
+            return not self.lacks([*self.listing(tracked).values(), tracked.md5])
+        except LoraregError:
+            return False
+
     def lacks(self, md5s: Iterable[str]) -> bool:
         """Whether one of these objects is not here."""
         return not all(self.place(md5).is_file() for md5 in md5s)

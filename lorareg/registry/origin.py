@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lorareg.registry.fields import Text
-from lorareg.registry.schema import Strict
+from lorareg.registry.fields import Revision, Text
+from lorareg.registry.publication import HubId
+from lorareg.registry.schema import Later, Strict
 
 Digest = Annotated[
     str,
@@ -15,6 +16,26 @@ Digest = Annotated[
 ]
 Form = Literal["diffusers", "kohya", "lycoris", "peft"]
 """Who names tensors like this; LyCORIS's LoHa and LoKr became the LoRA of the same delta."""
+
+
+class HubOrigin(Strict):
+    """The place on the Hub that a file was taken from.
+
+    What another lorareg published says more of itself.
+
+    Attributes:
+        revision: the commit, 40 hex digits.
+        asset: what it is called in the registry that published it.
+        version: of its release there.
+        fingerprint: of its lock there; tensors: of its weights there.
+    """
+
+    repo: HubId
+    revision: Revision
+    asset: Text | None = None
+    version: Text | None = None
+    fingerprint: Digest | None = None
+    tensors: Digest | None = None
 
 
 class Origin(Strict):
@@ -31,3 +52,4 @@ class Origin(Strict):
     url: Text | None = None
     author: Text | None = None
     license: Text | None = None
+    hub: Annotated[HubOrigin | None, Later()] = None

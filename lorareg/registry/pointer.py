@@ -10,20 +10,20 @@ Source: https://dvc.org/doc/user-guide/project-structure/dvc-files
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from os import PathLike
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from lorareg.errors import InvalidFileError, listed
 from lorareg.registry import yamlfile
-from lorareg.registry.files import read_utf8, write_atomically
+from lorareg.registry.files import read_utf8
 from lorareg.registry.paths import inside, resolve_inside
 
 MAX_BYTES = 16_384  # of a .dvc file; DVC writes about 100
@@ -31,6 +31,7 @@ MD5 = re.compile(r"[0-9a-f]{32}")
 MD5_OR_FOLDER = re.compile(r"[0-9a-f]{32}(\.dir)?")
 KEYS = {"md5", "size", "nfiles", "hash", "path", "remote", "isexec", "desc", "type", "labels"}
 _md5 = partial(hashlib.md5, usedforsecurity=False)
+MEMORY = ".dvc/tmp/lorareg.sqlite"  # md5s of files by (inode, size, mtime)
 NEVER_TRACKED = {".git", ".hg", ".dvc"}  # DVC leaves them out; in a listing they are an attack
 
 State = Literal["unchanged", "modified", "missing"]
@@ -47,6 +48,7 @@ class Pointer:
         size: bytes in all.
         nfiles: number of files.
         remote: name of the only DVC remote that holds the bytes; None means the default one.
+        is_executable: whether the file, when put in place, may be run.
     """
 
     file: Path
@@ -55,6 +57,7 @@ class Pointer:
     size: int
     nfiles: int
     remote: str | None = None
+    is_executable: bool = False
 
     @property
     def is_folder(self) -> bool:
@@ -81,7 +84,21 @@ def read(root: Path, file: Path) -> Pointer:
     file = resolve_inside(root, name)
     if file.is_file() and file.stat().st_size > MAX_BYTES:
         raise InvalidFileError(f"{name} is too large for a .dvc file")
-    document = yamlfile.load(file)
+    return parse(root, file, read_utf8(file, max_bytes=MAX_BYTES))
+
+
+def parse(root: Path, file: Path, text: str) -> Pointer:
+    """Read a .dvc file from text, as of another commit; raises as ``read``.
+
+    Args:
+        root: the registry's top, absolute.
+        file: where it is or was, absolute.
+        text: of the file.
+    """
+    name = _name(root, file)
+    if len(text) > MAX_BYTES:
+        raise InvalidFileError(f"{name} is too large for a .dvc file")
+    document = yamlfile.parse(text, file)
     problems = list(_problems(document, file))
     if problems:
         raise InvalidFileError(
@@ -91,19 +108,15 @@ def read(root: Path, file: Path) -> Pointer:
         )
     out = document["outs"][0]
     path = resolve_inside(root, _name(root, file.with_name(out["path"])))
-    return Pointer(file, path, out["md5"], out["size"], out.get("nfiles", 1), out.get("remote"))
-
-
-def write_remote(pointer: Pointer, remote: str) -> None:
-    """Name the only remote that these bytes may go to, or come from."""
-    from ruamel.yaml import YAML
-
-    editor = YAML()
-    document = editor.load(read_utf8(pointer.file, max_bytes=MAX_BYTES))
-    document["outs"][0]["remote"] = remote
-    stream = io.StringIO()
-    editor.dump(document, stream)
-    write_atomically(pointer.file, stream.getvalue())
+    return Pointer(
+        file,
+        path,
+        out["md5"],
+        out["size"],
+        out.get("nfiles", 1),
+        out.get("remote"),
+        bool(out.get("isexec")),
+    )
 
 
 def state(pointer: Pointer) -> State:
@@ -129,17 +142,33 @@ def is_materialized(pointer: Pointer) -> bool:
     return len(files) == pointer.nfiles and size == pointer.size
 
 
-def file_md5(path: Path) -> str:
+def file_md5(path: PathLike[str]) -> str:
     """DVC's name for a file's bytes; no protection against an attacker."""
-    with path.open("rb") as stream:
+    with open(path, "rb") as stream:
         return hashlib.file_digest(stream, _md5).hexdigest()
 
 
 def folder_md5(folder: Path) -> str:
     """DVC's name for a folder: the md5 of its listing."""
-    entries = [{"md5": file_md5(path), "relpath": _name(folder, path)} for path in _walk(folder)]
-    entries.sort(key=lambda entry: entry["relpath"])
-    return _md5(json.dumps(entries, sort_keys=True).encode()).hexdigest() + ".dir"
+    return listing_md5(listing({name: file_md5(path) for name, path in files_of(folder).items()}))
+
+
+def files_of(path: Path) -> dict[str, Path]:
+    """Every file that DVC counts, by its name in the folder; a single file by its own name."""
+    if not path.is_dir():
+        return {path.name: path}
+    return {_name(path, file): file for file in _walk(path)}
+
+
+def listing(md5s: Mapping[str, str]) -> bytes:
+    """A folder's listing, out of name -> md5."""
+    entries = [{"md5": md5s[name], "relpath": name} for name in sorted(md5s)]
+    return json.dumps(entries, sort_keys=True).encode()
+
+
+def listing_md5(data: bytes) -> str:
+    """DVC's name for a folder with that listing."""
+    return _md5(data).hexdigest() + ".dir"
 
 
 def check_folder(folder: Path) -> None:

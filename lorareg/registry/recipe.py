@@ -16,6 +16,7 @@ from lorareg.registry.fields import Person, Slug, Text, Titles
 from lorareg.registry.files import write_atomically
 from lorareg.registry.ids import RECIPE, AssetId, Ref
 from lorareg.registry.manifest import SCHEMA
+from lorareg.registry.publication import Publish
 from lorareg.registry.schema import Later, Strict, check
 from lorareg.registry.strength import MAX_WEIGHT, check_key
 
@@ -142,6 +143,7 @@ class RecipeManifest(Strict):
     negative_prompt: str = ""
     owners: tuple[Person, ...] = ()
     visibility: Literal["private", "team", "public"] = "team"
+    publish: Annotated[Publish | None, Later()] = None
 
     @property
     def id(self) -> AssetId:

@@ -11,6 +11,7 @@ from typing import Any
 
 from lorareg.errors import LoraregError
 from lorareg.registry import base, hub, manifest, presets, yamlfile
+from lorareg.registry.access import policy
 from lorareg.registry.fields import is_hub_id
 from lorareg.registry.files import write_atomically
 from lorareg.registry.ids import RECIPE, AssetId
@@ -134,7 +135,7 @@ def _text(workspace: Workspace, wish: Wish, task: str, chosen: Base) -> str:
         *([f"trigger: {_quoted(trigger)}"] if image else []),
         f"dataset: {{path: {_quoted(wish.data)}}}",
         *(own or _text_lines(workspace, wish, found)),
-        "owners: []",
+        f"owners: [{policy.me(workspace) or ''}]",
         "visibility: team",
     ]
     return "\n".join(lines) + "\n"

@@ -29,7 +29,9 @@ class Later:
 class Strict(BaseModel):
     """A frozen block of a file: unknown keys are errors, not surprises."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    # defer_build: a block's validator is built when the first file with it is read, since building
+    # those of all blocks takes longer than reading a file.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     @model_serializer(mode="wrap")
     def _without_what_came_later(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from lorareg.registry import yamlfile
-from lorareg.registry.schema import Strict, check
+from lorareg.registry.publication import HubSettings
+from lorareg.registry.schema import Later, Strict, check
 
 FILE = "lorareg.yaml"
 
@@ -22,6 +23,7 @@ class Settings(Strict):
         remotes: visibility -> name of the DVC remote that holds its bytes.
         trackers: where training runs report, beside their own metrics file; their keys and
             servers are their own settings, never written here.
+        hub: where it publishes.
     """
 
     schema_: Annotated[Literal["lorareg/1"], Field(alias="schema")]
@@ -29,6 +31,7 @@ class Settings(Strict):
     bases: dict[Literal["text-to-image", "text-generation"], str] = {}
     remotes: dict[Literal["private", "team", "public"], str] = {}
     trackers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ("tensorboard",)
+    hub: Annotated[HubSettings | None, Later()] = None
 
 
 def load(root: Path) -> Settings:

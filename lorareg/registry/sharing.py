@@ -1,289 +1,245 @@
-"""Push and pull: bytes through DVC, truth through git, and nothing trusted on arrival.
+"""Push: commit, bytes, git, Hub, in this order, so that nothing is announced before its bytes.
 
-Push goes commit, bytes, git, so that nothing is announced before its bytes are up; every step can
-be repeated. Pull fetches into DVC's cache, verifies there, and only then lets files appear.
+Every step looks at what is there already, so a push that was stopped anywhere is finished by
+running it again. When others pushed meanwhile, their commits are united with ours and it goes on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import random
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorareg.errors import IntegrityError, LoraregError, listed
-from lorareg.registry import card, digest, lineage, lock, pointer
-from lorareg.registry.header import read_header
+from lorareg.errors import NotFoundError
+from lorareg.registry import announced, arrivals, audience, card, gitpush, lock
+from lorareg.registry.gitpush import OthersPushedError, Outgoing
 from lorareg.registry.ids import RECIPE, AssetId
-from lorareg.registry.lock import RecipeLock
+from lorareg.registry.manifest import Manifest
+from lorareg.registry.meter import Meter, Silent, spoken
 from lorareg.registry.pointer import Pointer, pointer_path
-from lorareg.registry.tensors import tensor_digest
+from lorareg.registry.receiving import (
+    Pulled,
+    Say,
+    fetch_data,
+    fetch_weights,
+    pull,
+    pull_each,
+)
+from lorareg.registry.tracking import Candidate
 from lorareg.registry.workspace import Workspace
 
-Say = Callable[[str], None]
+__all__ = ["Pulled", "Pushed", "fetch_data", "fetch_weights", "pull", "pull_each", "push"]
+
 TOP_FILES = ("lorareg.yaml", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore")
-HARMLESS = {".json"}
-WEIGHTS = ".safetensors"
+TRIES = 30  # of announcing, while others push as well
+LONGEST_WAIT = 2.0  # seconds between two tries; a random part of it
 
 
 @dataclass(frozen=True)
 class Pushed:
-    """What a push did; all zero when everything was up already."""
+    """What a push did; all empty when everything was up already.
+
+    Attributes:
+        commit: that it made; None: nothing had changed.
+        objects: how many were uploaded; files, and a listing for each folder.
+        remote: where the history went; None: there is no git remote.
+        size: bytes uploaded.
+        commits: that were announced, ids.
+        tags: that were announced.
+        published: Hub repositories that were brought up to date.
+    """
 
     commit: str | None
     objects: int
     remote: str | None
+    size: int = 0
+    commits: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    published: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Pulled:
-    """What a pull did.
-
-    Attributes:
-        verified: asset -> number of files compared with its lock.
-        unverified: assets without a lock, whose data only match DVC's md5.
-    """
-
-    verified: Mapping[str, int]
-    unverified: tuple[str, ...]
-    objects: int
-
-
-def push(workspace: Workspace, assets: Sequence[AssetId], say: Say) -> Pushed:
-    """Commit the assets' folders, upload their bytes, then push the branch.
+def push(
+    workspace: Workspace, assets: Sequence[AssetId], say: Say, meter: Meter | None = None
+) -> Pushed:
+    """Commit the assets' folders, upload their bytes, announce branch and releases, publish.
 
     Raises:
         IntegrityError: weights that are not the lock's; nothing was committed.
-        LoraregError: an adapter that more people may see than one it descends from.
+        LoraregError: an adapter that more people may see than one it descends from; or somebody
+            who may not change one of them.
+        NotFoundError: bytes that a commit or release names are nowhere.
         ExternalToolError: a remote said no; run the same push again.
     """
+    from lorareg.registry.access import signatures
+
+    meter = meter or Silent()
+    check(workspace, assets)
     for asset in assets:
-        _refuse_modified(workspace, asset)
-        _refuse_hidden(workspace, asset)
         card.refresh(workspace, asset)
-    pointers = [found for asset in assets for found in _track(workspace, asset)]
-    paths = _commit_paths(workspace, assets)
-    names = ", ".join(str(asset) for asset in assets)
-    commit = workspace.history.commit(paths, f"Update {names}")
+    pointers = track_all(workspace, assets, meter)
+    commit = signatures.commit(workspace, assets, message(assets), commit_paths(workspace, assets))
     say(f"committed {commit[:10]}" if commit else "nothing new to commit")
-    objects = workspace.store.push(_unique(pointers))
-    say(f"uploaded {objects} objects")
     remote = workspace.history.remote()
     if remote is None:
+        moved = workspace.store.push(pointers, meter)
+        say(f"uploaded {moved.objects} objects, {spoken(moved.size)}")
         say("no git remote: git remote add origin URL, then push again, to share the history")
-    else:
-        workspace.history.push()
-        say("pushed the branch")
-    return Pushed(commit, objects, remote)
+        return Pushed(commit, moved.objects, None, moved.size)
+    done = _announce(workspace, assets, pointers, say, meter)
+    hub = _publish(workspace, assets, say)
+    return Pushed(
+        commit, done.objects, remote, done.size, _ids(done.what), done.what.tags, tuple(hub)
+    )
 
 
-def pull(workspace: Workspace, assets: Sequence[AssetId], say: Say) -> Pulled:
-    """Fetch, verify and put in place the weights and datasets of assets.
-
-    Raises:
-        IntegrityError: bytes that are not those the lock promises, or a file that has no place in
-            a weights folder; it is named, and nothing of it appears.
-    """
-    wanted = {asset: _pointers(workspace, asset) for asset in assets}
-    everything = _unique([each for pointers in wanted.values() for each in pointers])
-    objects = workspace.store.fetch(everything)
-    say(f"fetched {objects} objects")
-    verified, unverified = {}, []
-    for asset in assets:
-        count = _verify_cached(workspace, asset, wanted[asset])
-        if count is None:
-            unverified.append(str(asset))
-        else:
-            verified[str(asset)] = count
-    workspace.store.checkout(everything)
-    return Pulled(verified, tuple(unverified), objects)
+def check(workspace: Workspace, assets: Sequence[AssetId]) -> None:
+    """What stops a push before anything is written. Raises as ``push``."""
+    files = {asset: workspace.folder(asset).lock for asset in assets}
+    locks = {asset: lock.load(file) for asset, file in files.items() if file.is_file()}
+    arrivals.refuse_modified(workspace, locks)
+    for asset, known in locks.items():
+        audience.refuse_hidden(workspace, asset, known)
 
 
-def fetch_data(workspace: Workspace, asset: AssetId) -> None:
-    """Fetch, verify and put in place what one adapter learns from, as far as it is not there."""
-    weights = workspace.folder(asset).weights
-    found = [p for p in _pointers(workspace, asset) if p.path != weights and not p.path.exists()]
-    _fetch(workspace, asset, found)
+def track(workspace: Workspace, asset: AssetId) -> list[Pointer]:
+    """Let DVC know the data and weights of one asset as they are now."""
+    return track_all(workspace, [asset], Silent())
 
 
-def fetch_weights(workspace: Workspace, asset: AssetId) -> None:
-    """Fetch, verify and put in place the weights of one adapter."""
-    weights = workspace.folder(asset).weights
-    _fetch(workspace, asset, [p for p in _pointers(workspace, asset) if p.path == weights])
+def track_all(workspace: Workspace, assets: Sequence[AssetId], meter: Meter) -> list[Pointer]:
+    """Let DVC know the data and weights of assets as they are now."""
+    candidates = candidates_of(workspace, assets)
+    remotes = remotes_of(workspace, assets, candidates)
+    return workspace.store.track_all(candidates, remotes, meter)
 
 
-def _fetch(workspace: Workspace, asset: AssetId, pointers: Sequence[Pointer]) -> None:
-    workspace.store.fetch(pointers)
-    _verify_cached(workspace, asset, pointers)
-    workspace.store.checkout(pointers)
+def candidates_of(
+    workspace: Workspace, assets: Sequence[AssetId], *, remember: bool = True
+) -> list[Candidate]:
+    """The folders of weights and data that are on disk, each once."""
+    weights = [workspace.folder(asset).weights for asset in assets]
+    data = [path for each in _adapters(workspace, assets) for path in workspace.data(each)]
+    paths = [path for path in weights if path.is_dir()] + [path for path in data if path.exists()]
+    return workspace.store.look(list(dict.fromkeys(paths)), remember=remember)
 
 
-def _refuse_modified(workspace: Workspace, asset: AssetId) -> None:
-    folder = workspace.folder(asset)
-    if not folder.lock.is_file() or not folder.weights.is_dir():
-        return
-    found = lock.load(folder.lock)
-    here = {path.name for path in folder.weights.iterdir()}
-    if here != found.outputs.keys() or not workspace.weights_match(folder, found):
-        raise IntegrityError(
-            f"{asset}: weights/ does not match its lock.json",
-            why="somebody changed the files after training; nothing was pushed",
-            fix=f"restore them: lorareg pull {asset}, or train again",
-        )
+def remotes_of(
+    workspace: Workspace, assets: Sequence[AssetId], candidates: Sequence[Candidate]
+) -> list[str | None]:
+    """For each of these the remote of its asset's visibility."""
+    owners = {workspace.folder(asset).weights: workspace.load_asset(asset) for asset in assets}
+    users: dict[Path, list[Manifest]] = {}
+    for manifest in _adapters(workspace, assets):
+        for path in workspace.data(manifest):
+            users.setdefault(path, []).append(manifest)
+    return [
+        audience.weights_remote(workspace, owners[each.path], each.known)
+        if each.path in owners
+        else audience.data_remote(workspace, users[each.path], each.path, each.known)
+        for each in candidates
+    ]
 
 
-def _refuse_hidden_members(workspace: Workspace, asset: AssetId) -> None:
-    path = workspace.folder(asset).lock
-    known = lock.load(path) if path.is_file() else None
-    if isinstance(known, RecipeLock) and (
-        hidden := lineage.hidden_members(workspace, asset, known)
-    ):
-        raise LoraregError(
-            f"the merged file of {asset} holds {', '.join(hidden)}",
-            why=f"{asset} is {workspace.load_asset(asset).visibility}; nothing was pushed",
-            fix=f"set a narrower visibility in manifests/{asset}/manifest.yaml",
-        )
-
-
-def _refuse_hidden(workspace: Workspace, asset: AssetId) -> None:
-    if asset.kind == RECIPE:
-        _refuse_hidden_members(workspace, asset)
-        return
-    known = workspace.load_lock(asset)
-    if known is None or not lineage.ancestors(workspace, known):
-        return
-    manifest = workspace.load_manifest(asset)
-    if hidden := lineage.hidden_ancestors(workspace, manifest, known):
-        raise LoraregError(
-            f"{asset} is {manifest.visibility}, but it descends from {', '.join(hidden)}",
-            why="its weights hold most of what its parents learned; nothing was pushed",
-            fix=f"set a narrower visibility in manifests/{asset}/manifest.yaml, or train it "
-            "without that parent",
-        )
-
-
-def _track(workspace: Workspace, asset: AssetId) -> list[Pointer]:
-    """Let DVC know the data and weights as they are now."""
-    folder = workspace.folder(asset)
-    found = []
-    if folder.weights.is_dir():
-        remote = _remote(workspace, asset)
-        found.append(workspace.store.track(folder.weights, remote=remote))
-    if asset.kind != RECIPE:
-        data = workspace.data(workspace.load_manifest(asset))
-        found += [workspace.store.track(folder) for folder in data if folder.exists()]
-    return found
-
-
-def _remote(workspace: Workspace, asset: AssetId) -> str | None:
-    visibility = workspace.load_asset(asset).visibility
-    return workspace.settings.remotes.get(visibility)
-
-
-def _pointers(workspace: Workspace, asset: AssetId) -> list[Pointer]:
-    folder = workspace.folder(asset)
-    files = [folder.pointer]
-    if asset.kind != RECIPE:
-        files += map(pointer_path, workspace.data(workspace.load_manifest(asset)))
-    return [pointer.read(workspace.root, file) for file in files if file.is_file()]
-
-
-def _commit_paths(workspace: Workspace, assets: Sequence[AssetId]) -> list[Path]:
-    paths: list[Path] = []
-    for asset in assets:
-        paths.append(workspace.folder(asset).path)
-        if asset.kind != RECIPE:
-            for data in workspace.data(workspace.load_manifest(asset)):
-                # A single file's record of redaction lies beside it; a folder holds its own.
-                record = data.with_suffix(".redaction.json")
-                paths += [pointer_path(data), data.parent / ".gitignore", record]
+def commit_paths(workspace: Workspace, assets: Sequence[AssetId]) -> list[Path]:
+    """Files that are committed with assets: their folders, the pointers of their data."""
+    paths = [workspace.folder(asset).path for asset in assets]
+    for manifest in _adapters(workspace, assets):
+        for data in workspace.data(manifest):
+            # A single file's record of redaction lies beside it; a folder holds its own.
+            record = data.with_suffix(".redaction.json")
+            paths += [pointer_path(data), data.parent / ".gitignore", record]
     paths += [workspace.root / name for name in TOP_FILES]
     return [path for path in dict.fromkeys(paths) if path.exists()]
 
 
-def _unique(pointers: Sequence[Pointer]) -> list[Pointer]:
-    return list({each.file: each for each in pointers}.values())
+def message(assets: Sequence[AssetId]) -> str:
+    """Of the commit: a few names in its first line, many below it."""
+    names = [str(asset) for asset in assets]
+    if len(names) <= 3:
+        return f"Update {', '.join(names)}"
+    return f"Update {len(names)} assets\n\n" + "\n".join(names)
 
 
-def _verify_cached(workspace: Workspace, asset: AssetId, pointers: Sequence[Pointer]) -> int | None:
-    """Compare fetched bytes with the lock; returns how many, or None where there is no lock."""
-    folder = workspace.folder(asset)
-    found = lock.load(folder.lock) if folder.lock.is_file() else None
-    count = 0
-    for tracked in pointers:
-        files = workspace.store.cached_files(tracked)
-        problems = {name: why for name, path in files.items() if (why := _corrupt(path))}
-        if tracked.path == folder.weights:
-            outputs = found.outputs if found else {}
-            problems |= _wrong_weights(files, outputs)
-            count += len(files)
-        elif isinstance(known := workspace.load_lock(asset), lock.TrainedLock):
-            wrong, compared = _judge_data(workspace, known, tracked, files)
-            problems |= wrong
-            count += compared
-        if problems:
-            workspace.store.discard([files[name] for name in problems if name in files])
-            name = tracked.path.relative_to(workspace.root).as_posix()
-            raise IntegrityError(
-                f"{asset}: {name}/ from the remote is refused",
-                why="\n" + listed([f"{file}: {why}" for file, why in sorted(problems.items())]),
-                fix="nothing of it was put in place; ask its owner to push it again",
-            )
-    return count if found else None
+@dataclass(frozen=True)
+class _Done:
+    what: Outgoing
+    objects: int
+    size: int
 
 
-def _corrupt(path: Path) -> str | None:
-    """DVC names objects by md5 but does not check it on the way in."""
-    named = path.parent.name + path.name
-    found = pointer.file_md5(path)
-    return None if found == named else f"bytes changed on the way: md5 {found}, DVC says {named}"
+def _announce(
+    workspace: Workspace,
+    assets: Sequence[AssetId],
+    pointers: Sequence[Pointer],
+    say: Say,
+    meter: Meter,
+) -> _Done:
+    """Bytes, then branch and tags in one transaction; again when others were faster."""
+    history, objects, size = workspace.history, 0, 0
+    for turn in range(1, TRIES + 1):
+        what = history.outgoing()
+        gitpush.refuse_moved(moved_of(assets, what), what.remote)
+        counted = upload(workspace, what, pointers if turn == 1 else (), meter)
+        objects, size = objects + counted[0], size + counted[1]
+        if turn == 1:
+            say(f"uploaded {objects} objects, {spoken(size)}")
+        try:
+            history.announce(what)
+        except OthersPushedError:
+            if turn == TRIES:
+                raise
+            say("others pushed meanwhile: their commits come first")
+            history.pull()
+            time.sleep(random.uniform(0, min(LONGEST_WAIT, 0.1 * 2**turn)))
+            continue
+        say("pushed the branch" + (f" and {len(what.tags)} tags" if what.tags else ""))
+        break
+    return _Done(what, objects, size)
 
 
-def _wrong_weights(files: Mapping[str, Path], outputs: Mapping[str, lock.Output]) -> dict[str, str]:
-    problems = dict.fromkeys(outputs.keys() - files, "the lock promises it, the remote lacks it")
-    for name, path in files.items():
-        promised = outputs.get(name)
-        if promised is None:
-            problems[name] = "is not in the lock"
-        elif digest.of_file(path) != promised.sha256:
-            problems[name] = f"sha256 is not {promised.sha256}"
-        elif name.endswith(WEIGHTS):
-            try:
-                read_header(path)
-            except LoraregError as error:
-                problems[name] = error.why
-                continue
-            if tensor_digest(path) != promised.tensors:
-                problems[name] = f"tensors are not {promised.tensors}"
-        elif Path(name).suffix not in HARMLESS:
-            problems[name] = "is neither .safetensors nor .json"
-    return problems
+def moved_of(assets: Iterable[AssetId], what: Outgoing) -> list[gitpush.MovedTag]:
+    """Releases of these assets that mean something else at the remote."""
+    names = {str(asset) for asset in assets}
+    return [tag for tag in what.moved if tag.name.partition("@")[0] in names]
 
 
-def _judge_data(
-    workspace: Workspace, known: lock.TrainedLock, tracked: Pointer, files: Mapping[str, Path]
-) -> tuple[dict[str, str], int]:
-    """Compare a folder of data with what was trained on, unless it was changed since.
+def upload(
+    workspace: Workspace, what: Outgoing, pointers: Sequence[Pointer], meter: Meter
+) -> tuple[int, int]:
+    """Bring up what these pointers stand for, and what the commits to be announced name.
 
     Returns:
-        Problems by file, and how many files were compared.
+        Objects and bytes.
     """
-    asset = AssetId.parse(known.asset)
-    index = workspace.folder(asset).dataset
-    is_dataset = tracked.path == workspace.dataset(workspace.load_manifest(asset))
-    given = known.inputs.dataset if is_dataset else known.inputs.prior
-    if given is None or not index.is_file() or (given.md5 and given.md5 != tracked.md5):
-        return {}, 0
-    listed_then = lock.load_index(index, known.inputs)
-    promised = listed_then.files if is_dataset else listed_then.prior
-    wrong = _wrong_data(files, promised)
-    if wrong and given.md5 is None:
-        return {}, 0  # locked before DVC tracked the data: other data are no alarm
-    return wrong, len(promised)
+    store = workspace.store
+    moved = store.push(pointers, meter)
+    objects, size = moved.objects, moved.size
+    done = {(each.file, each.md5) for each in pointers}
+    named = announced.pointers(workspace, what) if what.commits or what.tags else []
+    for each in named:
+        if (each.pointer.file, each.pointer.md5) in done:
+            continue
+        try:
+            earlier = announced.push(workspace, each, meter)
+        except NotFoundError as error:
+            raise announced.refusal(each, error, what) from error
+        objects, size = objects + earlier.objects, size + earlier.size
+    return objects, size
 
 
-def _wrong_data(files: Mapping[str, Path], promised: Mapping[str, str]) -> dict[str, str]:
-    problems = dict.fromkeys(promised.keys() - files.keys(), "is missing")
-    for name in promised.keys() & files.keys():
-        if digest.of_file(files[name]) != promised[name]:
-            problems[name] = f"sha256 is not {promised[name]}"
-    return problems
+def _publish(workspace: Workspace, assets: Sequence[AssetId], say: Say) -> list[str]:
+    if not any(workspace.load_asset(asset).publish for asset in assets):
+        return []
+    from lorareg.registry.publishing.publish import publish_released
+
+    return [done.repo for done in publish_released(workspace, assets, say)]
+
+
+def _adapters(workspace: Workspace, assets: Sequence[AssetId]) -> list[Manifest]:
+    return [workspace.load_manifest(asset) for asset in assets if asset.kind != RECIPE]
+
+
+def _ids(what: Outgoing) -> tuple[str, ...]:
+    return tuple(commit.id for commit in what.commits)

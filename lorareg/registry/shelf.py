@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from lorareg.registry import versions
+from lorareg.registry.access import permission, uses
 from lorareg.registry.ids import RECIPE, AssetId, Ref
 from lorareg.registry.lock import Lock
 from lorareg.registry.manifest import ImageManifest, TextManifest
+from lorareg.registry.releases.served import Answer, Resolver
 from lorareg.registry.versions import State
 from lorareg.registry.workspace import Workspace
 
@@ -38,7 +41,11 @@ class Adapter:
         Raises:
             NotFoundError: they are not here.
             IntegrityError: they are other bytes than the lock promises.
+            LoraregError: they are revoked, expired, or not for who works here.
         """
+        state = self.state
+        permission.require(self.workspace, state.asset, "generate", version=state.version)
+        uses.record(self.workspace, "load", state.ref)
         return versions.weights(self.workspace, self.state)
 
 
@@ -54,12 +61,32 @@ class Registry:
         return cls(Workspace.find(path))
 
     def __getitem__(self, ref: str) -> Adapter:
-        """An adapter by ``kind/name``, a unique ``name``, ``@version`` or ``@range``.
+        """An adapter by ``kind/name``, a unique ``name``, ``@version``, ``@range`` or ``@channel``.
+
+        Of a channel it is what one gets who names no subject; ``resolve`` knows of gray releases.
 
         Raises:
             NotFoundError: there is none, or it was not trained.
         """
         return Adapter(self.workspace, versions.find(self.workspace, Ref.parse(ref)))
+
+    def resolve(self, ref: str, subject: str | None = None, groups: Sequence[str] = ()) -> Answer:
+        """Which release one gets who asks for ``kind/name@stable``; ``[answer.ref]`` is it.
+
+        Args:
+            ref: with a channel.
+            subject: who asks: a player's number, a mail address.
+            groups: that the subject is in, for allow-lists.
+
+        Raises:
+            NotFoundError: there is no such asset, or the release is not here.
+            LoraregError: no such channel, or it points to a release that was revoked.
+        """
+        return self._resolver.resolve(ref, subject, groups)
+
+    @cached_property
+    def _resolver(self) -> Resolver:
+        return Resolver(self.workspace)
 
     def __iter__(self) -> Iterator[str]:
         return map(str, self._trained())

@@ -13,19 +13,21 @@ it. Three habits of DVC 3 are made safe here:
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorareg.errors import ExternalToolError, LoraregError, NotFoundError
-from lorareg.registry import dvccommand, dvcconfig, pointer
+from lorareg.registry import dvccommand, dvcconfig, dvclock, placing, pointer, tracker
+from lorareg.registry.carrier import Carrier
+from lorareg.registry.digest import DigestCache
 from lorareg.registry.dvcconfig import Config
 from lorareg.registry.files import write_atomically
+from lorareg.registry.meter import Meter, Silent
 from lorareg.registry.objects import Objects
-from lorareg.registry.paths import resolve_inside
 from lorareg.registry.pointer import Pointer, State
+from lorareg.registry.tracker import Tracker
+from lorareg.registry.tracking import Candidate
+from lorareg.registry.transfer import Moved
 
 SETTINGS = {
     # hard links and symbolic links let one careless write corrupt the cache
@@ -34,7 +36,7 @@ SETTINGS = {
     ("core", "check_update"): "false",
     ("core", "autostage"): "false",
 }
-COUNT = re.compile(r"(\d+) files? (?:pushed|fetched)")
+SILENT = Silent()
 
 
 @dataclass(frozen=True)
@@ -97,38 +99,36 @@ class Store:
         return pointer.read(self.root, file)
 
     def track(self, path: Path, *, remote: str | None = None) -> Pointer:
-        """Copy a file or folder into the cache and write its pointer next to it, ``path``.dvc.
+        """Track one path; ``remote`` None keeps what its pointer says. Raises as ``track_all``."""
+        (candidate,) = self.look([path])
+        kept = candidate.known.remote if candidate.known else None
+        (made,) = self.track_all([candidate], [remote or kept], SILENT)
+        return made
 
-        Nothing is done, and DVC not started, when the pointer already says so. DVC keeps the path
-        in its folder's .gitignore, which is to be committed with the pointer.
+    def look(self, paths: Sequence[Path], *, remember: bool = True) -> list[Candidate]:
+        """Files and folders as they are on disk, beside what their pointers say.
+
+        Nothing is written, unless to remember their digests. Raises as ``Tracker.look``.
+        """
+        return self._tracker.look(paths, remember)
+
+    def track_all(
+        self, candidates: Sequence[Candidate], remotes: Sequence[str | None], meter: Meter
+    ) -> list[Pointer]:
+        """Copy what is on disk into the cache and write a pointer next to it, ``path``.dvc.
+
+        Where the pointer says so already, nothing is done. Each path is kept in its folder's
+        .gitignore, which is to be committed with the pointer.
 
         Args:
-            path: in the registry, not known to git.
-            remote: the only remote these bytes may go to; None keeps what the pointer says.
+            candidates: what ``look`` found.
+            remotes: for each the only remote its bytes may go to; None is the default one.
+            meter: is told of every byte.
 
         Raises:
-            NotFoundError: there is nothing at ``path``.
-            InvalidFileError: ``path`` leads out of the registry, or a file name in it does not
-                work on every machine.
-            ExternalToolError: DVC refuses; the usual case is a path that git tracks.
+            ExternalToolError: DVC refuses or is busy; the disk is full.
         """
-        path = resolve_inside(self.root, os.path.relpath(self.root / path, self.root))
-        name = self._relative(path)
-        if not path.exists():
-            raise NotFoundError(f"there is nothing to track at {name}")
-        if path.is_dir():
-            pointer.check_folder(path)
-        if remote is not None:
-            self._check_known(remote)
-        file = pointer.pointer_path(path)
-        tracked = self.pointer(file) if file.is_file() else None
-        if tracked is None or not self.is_cached(tracked) or self.status(tracked) != "unchanged":
-            self._run("add", "--", name)
-            tracked = self.pointer(file)
-        if remote is not None and tracked.remote != remote:
-            pointer.write_remote(tracked, remote)
-            tracked = self.pointer(file)
-        return tracked
+        return self._tracker.track(candidates, remotes, meter)
 
     def status(self, tracked: Pointer) -> State:
         """Whether the data on disk is what the pointer says; every byte is hashed, without DVC.
@@ -137,69 +137,55 @@ class Store:
         leave out the very file that differs.
         """
         found = pointer.state(tracked)
-        if found != "modified" or not self._has_ignore_rules() or not self.is_cached(tracked):
+        may_ignore = tracker.has_ignore_rules(self.root, tracked.path)
+        if found != "modified" or not may_ignore or not self.is_cached(tracked):
             return found
         answer = self._run("status", "--json", "--", self._relative(tracked.file))
         return "unchanged" if answer.strip() == "{}" else "modified"
 
-    def push(
-        self, pointers: Sequence[Pointer], *, remote: str | None = None, jobs: int | None = None
-    ) -> int:
-        """Upload what the remote lacks, from the cache.
-
-        Args:
-            pointers: what to upload, each to the remote it names, else to ``remote``, else to the
-                default one.
-            remote: name of a remote.
-            jobs: files at a time; DVC's default is 4 a core.
-
-        Returns:
-            Number of objects uploaded: files, and a listing for each folder.
+    def push(self, pointers: Sequence[Pointer], meter: Meter = SILENT) -> Moved:
+        """Upload what the remotes lack, from the cache, each to its own remote.
 
         Raises:
-            NotFoundError: the bytes are not in the cache here.
+            NotFoundError: the bytes are neither in the cache here nor seen to be there.
+            IntegrityError: the cache holds other bytes than it says.
             ExternalToolError: the remote is not configured, reachable, writable or large enough.
         """
-        for tracked in pointers:
-            self.cached_files(tracked)
-            self._forget_broken_copy(tracked, remote)
-        pushed = self._transfer("push", pointers, remote, jobs)
-        for tracked in pointers:
-            there = self._remote_folder(tracked, remote)
-            if there and there.lacks(self._md5s(tracked)):
-                raise ExternalToolError(
-                    f"{self._relative(tracked.path)} did not arrive whole",
-                    why="DVC takes the remote's copy for complete, but files of it are not there",
-                    fix="push without DVC's memory of the remote: "
-                    "DVC_SITE_CACHE_DIR=$(mktemp -d) lorareg push",
-                )
-        return pushed
+        return self._carrier.push(pointers, meter)
 
-    def fetch(
-        self, pointers: Sequence[Pointer], *, remote: str | None = None, jobs: int | None = None
-    ) -> int:
-        """Download what the cache lacks, into the cache only; the bytes are *not* verified.
+    def missing(self, tracked: Pointer) -> dict[str, int]:
+        """What a push of this would upload to a folder remote: md5 -> bytes."""
+        return self._carrier.missing(tracked)
 
-        Arguments as for ``push``.
-
-        Returns:
-            Number of objects downloaded.
+    def fetch(self, pointers: Sequence[Pointer], meter: Meter = SILENT) -> Moved:
+        """Download what the cache lacks, into the cache only; a lock has still to be asked.
 
         Raises:
             NotFoundError: the remote does not have them.
-            IntegrityError: the remote's listing of a folder is damaged.
+            IntegrityError: the remote has other bytes than their names say.
             ExternalToolError: the remote is not configured, reachable or readable.
         """
-        for tracked in pointers:
-            if self.cache.has_damaged_listing(tracked):
-                self.discard([self.cache.place(tracked.md5)])
-        fetched = self._transfer("fetch", pointers, remote, jobs)
-        for tracked in pointers:
-            self.cached_files(tracked)
-        return fetched
+        moved = self.fetch_each(pointers, meter)
+        for error in moved.failed.values():
+            raise error
+        return moved
+
+    def fetch_each(self, pointers: Sequence[Pointer], meter: Meter = SILENT) -> Moved:
+        """Like ``fetch``, but what fails does not stop the others: it is told in the answer."""
+        return self._carrier.fetch_each(pointers, meter)
+
+    def remote_folder(self, tracked: Pointer) -> Objects | None:
+        """The objects of its remote where that is a folder; None for a service."""
+        return self.folder_of(tracked.remote or self.default_remote() or "")
+
+    def folder_of(self, remote: str) -> Objects | None:
+        """The objects of a remote that is a folder; None for a service."""
+        return self._carrier.folder(remote)
 
     def checkout(self, pointers: Sequence[Pointer]) -> None:
         """Make the files appear, out of the cache; verify ``cached_files`` first.
+
+        A folder appears whole, in one rename; see ``placing``.
 
         Raises:
             NotFoundError: the cache lacks some.
@@ -207,8 +193,20 @@ class Store:
         """
         for tracked in pointers:
             self.cached_files(tracked)
-        if pointers:
-            self._run("checkout", "--", *(self._relative(each.file) for each in pointers))
+        plain = self._config.is_plain
+        ours = [each for each in pointers if plain and self._is_ours(each)]
+        theirs = [self._relative(each.file) for each in pointers if each not in ours]
+        if ours:
+            with dvclock.held(self.root, self.patience):
+                placing.sweep(self._scratch)
+                for tracked in ours:
+                    placing.place(tracked, self.cache, self._md5s, self._scratch)
+        if theirs:
+            self._run("checkout", "--", *theirs)
+
+    def _is_ours(self, tracked: Pointer) -> bool:
+        """Whether DVC would put the very same files in place."""
+        return not (tracked.is_executable or tracker.has_ignore_rules(self.root, tracked.path))
 
     @property
     def cache(self) -> Objects:
@@ -224,10 +222,7 @@ class Store:
 
     def is_cached(self, tracked: Pointer) -> bool:
         """Whether all bytes are in the cache, right or wrong."""
-        try:
-            return not self.cache.lacks(self._md5s(tracked))
-        except NotFoundError:
-            return False
+        return self.cache.holds(tracked)
 
     def discard(self, objects: Sequence[Path]) -> None:
         """Remove bytes that failed verification from the cache, so that they are fetched anew."""
@@ -254,57 +249,21 @@ class Store:
     def _run(self, *arguments: str) -> str:
         return dvccommand.run(self.root, *arguments, patience=self.patience)
 
-    def _transfer(
-        self, verb: str, pointers: Sequence[Pointer], remote: str | None, jobs: int | None
-    ) -> int:
-        if not pointers:
-            return 0
-        for tracked in pointers:
-            if remote is not None and tracked.remote not in (None, remote):
-                raise LoraregError(
-                    f"{self._relative(tracked.path)} may not go to or come from {remote!r}",
-                    why=f"its pointer names remote {tracked.remote!r}; DVC would skip it silently",
-                    fix=f"leave the remote out, or name {tracked.remote}",
-                )
-        options = [] if jobs is None else ["--jobs", str(jobs)]
-        if remote is not None:
-            self._check_known(remote)
-            options += ["--remote", remote]
-        files = (self._relative(tracked.file) for tracked in pointers)
-        count = COUNT.search(self._run(verb, *options, "--", *files))
-        return int(count[1]) if count else 0
+    @property
+    def _tracker(self) -> Tracker:
+        return Tracker(self.root, self._config, self._run, self.patience)
 
-    def _md5s(self, tracked: Pointer) -> set[str]:
-        return {*self.cache.listing(tracked).values(), tracked.md5}
+    @property
+    def _carrier(self) -> Carrier:
+        return Carrier(self.root, self._config, self._run)
 
-    def _remote_folder(self, tracked: Pointer, remote: str | None) -> Objects | None:
-        objects = self._config.remote_objects(tracked.remote or remote)
-        return None if objects is None else Objects(objects)
+    @property
+    def _md5s(self) -> DigestCache:
+        return DigestCache(self.root / pointer.MEMORY, "md5s", pointer.file_md5)
 
-    def _forget_broken_copy(self, tracked: Pointer, remote: str | None) -> None:
-        """Remove a folder's listing from a remote that lost files of it.
-
-        DVC takes the presence of a listing for the presence of all its files, and would never
-        upload them again.
-        """
-        there = self._remote_folder(tracked, remote)
-        listing = there.place(tracked.md5) if there and tracked.is_folder else None
-        if there and listing and listing.exists() and there.lacks(self._md5s(tracked)):
-            there.discard([listing])
-
-    def _has_ignore_rules(self) -> bool:
-        file = self.root / ".dvcignore"
-        lines = file.read_text("utf-8", "replace").splitlines() if file.is_file() else []
-        return any(line.strip() and not line.strip().startswith("#") for line in lines)
-
-    def _check_known(self, remote: str) -> None:
-        known = self.remotes()
-        if remote not in known:
-            raise ExternalToolError(
-                f"there is no DVC remote {remote!r}",
-                why=f"known: {', '.join(sorted(known)) or 'none'}",
-                fix=f"dvc remote add {remote} FOLDER_OR_URL",
-            )
+    @property
+    def _scratch(self) -> Path:
+        return self.root / placing.SCRATCH
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()

@@ -6,16 +6,19 @@ import datetime
 from collections.abc import Iterator
 
 from lorareg.errors import LoraregError
-from lorareg.registry import dataset, digest, lineage, lock, pointer
+from lorareg.registry import attestation, dataset, digest, lineage, lock, pointer
+from lorareg.registry.access import authority, revocation
+from lorareg.registry.assetfolder import AssetFolder
 from lorareg.registry.digest import DigestCache
 from lorareg.registry.finding import Finding
 from lorareg.registry.ids import AssetId
 from lorareg.registry.lock import ImportedLock, Lock, Member, RecipeLock, TrainedLock
 from lorareg.registry.manifest import Manifest
 from lorareg.registry.pointer import pointer_path
+from lorareg.registry.releases import tags
 from lorareg.registry.revisions import lock_at
 from lorareg.registry.tensors import tensor_digest
-from lorareg.registry.workspace import AssetFolder, Workspace
+from lorareg.registry.workspace import Workspace
 
 
 def verify(workspace: Workspace, asset: AssetId, *, quick: bool = False) -> list[Finding]:
@@ -26,6 +29,12 @@ def verify(workspace: Workspace, asset: AssetId, *, quick: bool = False) -> list
         asset: an adapter or a recipe.
         quick: trust digests remembered by (inode, size, mtime), and leave tensor digests out.
     """
+    found = [*authority.check(workspace, asset), *_content(workspace, asset, quick)]
+    found += tags.check(workspace, asset)
+    return [*found, *_revoked(workspace, asset)]
+
+
+def _content(workspace: Workspace, asset: AssetId, quick: bool) -> list[Finding]:
     folder = workspace.folder(asset)
     if not folder.lock.is_file():
         return [Finding(False, "lock.json", "there is none: lorareg train makes it")]
@@ -40,6 +49,7 @@ def verify(workspace: Workspace, asset: AssetId, *, quick: bool = False) -> list
         return [*findings, *_members(workspace, found), *_audience(workspace, asset, found)]
     if isinstance(found, TrainedLock):
         findings += _inputs(workspace, folder, found)
+        findings += attestation.findings(workspace, asset)
     if isinstance(found, ImportedLock):
         findings.append(_fingerprint(found.fingerprint, found.inputs.fingerprint()))
     return [*findings, *_terms(workspace, asset, found)]
@@ -82,6 +92,16 @@ def _pointers(
             yield Finding(True, name, f"md5 {pointer.read(workspace.root, file).md5}")
         except LoraregError as error:
             yield Finding(False, name, f"{error.what}: restore it with git checkout -- {name}")
+
+
+def _revoked(workspace: Workspace, asset: AssetId) -> Iterator[Finding]:
+    try:
+        found = revocation.revoked(workspace, asset)
+    except LoraregError as error:
+        yield Finding(False, "revoked.json", error.sentence, error.fix)
+        return
+    if found:
+        yield Finding(False, "revoked.json", found.sentence, found.error.fix)
 
 
 def _fingerprint(promised: str, made: str) -> Finding:

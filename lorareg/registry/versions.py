@@ -4,20 +4,37 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from lorareg.errors import IntegrityError, LoraregError, NotFoundError
 from lorareg.registry import recipe, sharing, yamlfile
+from lorareg.registry.access import revocation
 from lorareg.registry.files import replaced_atomically
 from lorareg.registry.ids import VERSION, AssetId, Ref
-from lorareg.registry.lock import Lock
+from lorareg.registry.lock import Lock, RecipeLock
 from lorareg.registry.manifest import ImageManifest, TextManifest
 from lorareg.registry.recipe import RecipeManifest
+from lorareg.registry.releases import ledger
 from lorareg.registry.revisions import lock_at, manifest_at, text_at
 from lorareg.registry.workspace import Workspace
 
 Number = tuple[int, int, int]
+
+
+class Held(Protocol):
+    """A state whose lock promises weights: of an adapter, or of a recipe with a merged file."""
+
+    @property
+    def asset(self) -> AssetId: ...  # noqa: D102
+    @property
+    def version(self) -> str | None: ...  # noqa: D102
+    @property
+    def lock(self) -> Lock | RecipeLock: ...  # noqa: D102
+    @property
+    def ref(self) -> str: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -41,23 +58,33 @@ class State:
         return f"{self.asset}@{self.version}" if self.version else str(self.asset)
 
 
-def find(workspace: Workspace, ref: Ref) -> State:
-    """The state that a reference means; of a range, the newest release in it.
+def find(
+    workspace: Workspace, ref: Ref, subject: str | None = None, groups: Sequence[str] = ()
+) -> State:
+    """The state that a reference means now; of a range, the newest release in it.
+
+    What is built and kept must not depend on where a channel points today: it names ``fixed(ref)``.
+
+    Args:
+        workspace: the registry.
+        ref: as people type it.
+        subject: who asks for a channel, for its gray release.
+        groups: that the subject is in.
 
     Raises:
         NotFoundError: no such adapter or release, or one that was not trained.
-        LoraregError: a channel, which moves.
+        LoraregError: no such channel, or it points to a release that was revoked.
+        IntegrityError: the tag of the release was moved.
     """
     asset = workspace.find_asset(ref, any_version=True)
-    version = _version(workspace, asset, ref)
+    version = version_of(workspace, asset, ref, subject, groups)
     if version is None:
         wanted, found = workspace.load_manifest(asset), workspace.load_lock(asset)
         commit = workspace.history.head()
     else:
-        tag = f"{asset}@{version}"
-        wanted, here = manifest_at(workspace, asset, tag), lock_at(workspace, asset, tag)
+        commit = ledger.commit_of(workspace, asset, version)
+        wanted, here = manifest_at(workspace, asset, commit), lock_at(workspace, asset, commit)
         found = here if isinstance(here, Lock) else None
-        commit = workspace.history.resolve(tag)
     if found is None:
         raise NotFoundError(f"{asset} is not trained yet", fix=f"lorareg train {asset}")
     return State(asset, version, wanted, found, commit)
@@ -65,17 +92,47 @@ def find(workspace: Workspace, ref: Ref) -> State:
 
 def recipe_of(workspace: Workspace, asset: AssetId, ref: Ref) -> RecipeManifest:
     """The manifest of a recipe in the state that a reference means; raises as ``find``."""
-    version, file = _version(workspace, asset, ref), workspace.folder(asset).manifest
+    version, file = version_of(workspace, asset, ref), workspace.folder(asset).manifest
     if version is None:
         return recipe.load(file, asset)
-    text = text_at(workspace, file, f"{asset}@{version}")
+    text = text_at(workspace, file, ledger.commit_of(workspace, asset, version))
     return recipe.check_document(yamlfile.parse(text, file), asset)
+
+
+def version_of(
+    workspace: Workspace,
+    asset: AssetId,
+    ref: Ref,
+    subject: str | None = None,
+    groups: Sequence[str] = (),
+) -> str | None:
+    """The release that a reference means now; None is what is checked out. Raises as ``find``."""
+    if ref.channel is None:
+        return _newest(workspace, asset, ref) if ref.range else ref.version
+    from lorareg.registry.releases import served
+
+    return served.choose(workspace, asset, ref.channel, subject, groups).version
+
+
+def fixed(ref: Ref) -> Ref:
+    """The same reference, unless it is one that cannot be built again.
+
+    Raises:
+        LoraregError: a channel, which moves.
+    """
+    if ref.channel is None:
+        return ref
+    path = str(ref).partition("@")[0]
+    raise LoraregError(
+        f"{ref}: a channel moves, so what is built from it could not be built again",
+        fix=f"name a release or a range of them: {path}@v1.0.0, {path}@^1.0",
+    )
 
 
 def releases(workspace: Workspace, asset: AssetId) -> list[str]:
     """All releases of an asset, oldest first: ``v1.0.0``, ``v1.1.0`` ..."""
     names = [tag.partition("@")[2] for tag in workspace.history.tags(f"{asset}@v*")]
-    return sorted((name for name in names if VERSION.fullmatch(name)), key=_number)
+    return sorted((name for name in names if VERSION.fullmatch(name)), key=number)
 
 
 def within(version: str, wanted: str) -> bool:
@@ -87,16 +144,16 @@ def within(version: str, wanted: str) -> bool:
     (True, False, False)
     """
     given = [int(part) for part in re.findall(r"\d+", wanted)]
-    low, number = (*given, 0, 0)[:3], _number(version)
+    low, found = (*given, 0, 0)[:3], number(version)
     fixed = (
         min(2, len(given))
         if wanted.startswith("~")
         else next((place for place, part in enumerate(given, 1) if part), len(given))
     )
-    return number >= low and number[:fixed] == low[:fixed]
+    return found >= low and found[:fixed] == low[:fixed]
 
 
-def weights(workspace: Workspace, state: State) -> Path:
+def weights(workspace: Workspace, state: Held) -> Path:
     """The folder that holds the very weights which the lock of a state promises.
 
     Those of a release that is not checked out are fetched once and kept by content.
@@ -123,7 +180,8 @@ def weights(workspace: Workspace, state: State) -> Path:
     return _fetched(workspace, state)
 
 
-def _fetched(workspace: Workspace, state: State) -> Path:
+def _fetched(workspace: Workspace, state: Held) -> Path:
+    revocation.refuse(workspace, state.asset, state.version)
     kept = workspace.cache / "releases" / state.lock.fingerprint.rpartition(":")[2]
     if workspace.holds(kept, state.lock):
         return kept
@@ -145,15 +203,6 @@ def _fetched(workspace: Workspace, state: State) -> Path:
     return kept
 
 
-def _version(workspace: Workspace, asset: AssetId, ref: Ref) -> str | None:
-    if ref.channel:
-        raise LoraregError(
-            f"{ref}: a channel moves, so what is built from it could not be built again",
-            fix=f"name a release or a range of them: {asset}@v1.0.0, {asset}@^1.0",
-        )
-    return _newest(workspace, asset, ref) if ref.range else ref.version
-
-
 def _newest(workspace: Workspace, asset: AssetId, ref: Ref) -> str:
     known = releases(workspace, asset)
     fitting = [version for version in known if within(version, ref.range or "")]
@@ -166,6 +215,7 @@ def _newest(workspace: Workspace, asset: AssetId, ref: Ref) -> str:
     return fitting[-1]
 
 
-def _number(version: str) -> Number:
+def number(version: str) -> Number:
+    """Version numbers as they are ordered."""
     first, second, third = (int(part) for part in re.findall(r"\d+", version))
     return first, second, third

@@ -1,82 +1,34 @@
 """A registry on disk: where its top is, and where everything in it is.
 
-The schemas of manifests and locks are imported by the methods that use them: building them takes
-longer than listing a thousand assets, which needs none.
+The schemas of manifests and locks, git and DVC are imported by the methods that use them: that
+takes longer than listing a thousand assets, which needs none.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorareg.errors import InvalidFileError, NotFoundError
-from lorareg.registry import pointer, yamlfile
+from lorareg.registry import stamp
+from lorareg.registry.assetfolder import AssetFolder
 from lorareg.registry.digest import DigestCache
-from lorareg.registry.history import History
 from lorareg.registry.ids import RECIPE, SLUG, AssetId, Ref
 from lorareg.registry.paths import resolve_inside
-from lorareg.registry.pointer import pointer_path
-from lorareg.registry.store import Store
+from lorareg.registry.stamp import Stamp
 
 if TYPE_CHECKING:
+    from lorareg.registry.history import History
     from lorareg.registry.lock import Lock, RecipeLock
     from lorareg.registry.manifest import ImageManifest, Manifest, TextManifest
     from lorareg.registry.recipe import RecipeManifest
     from lorareg.registry.settings import Settings
+    from lorareg.registry.store import Store
 
 SETTINGS = "lorareg.yaml"
-
-
-@dataclass(frozen=True)
-class AssetFolder:
-    """Every path of one asset."""
-
-    id: AssetId
-    path: Path
-
-    @property
-    def manifest(self) -> Path:
-        """Intent, written by people."""
-        return self.path / "manifest.yaml"
-
-    @property
-    def lock(self) -> Path:
-        """Facts, written by the tool."""
-        return self.path / "lock.json"
-
-    @property
-    def dataset(self) -> Path:
-        """Digest of every file and caption of the dataset that was trained on."""
-        return self.path / "dataset.json"
-
-    @property
-    def weights(self) -> Path:
-        """The bytes."""
-        return self.path / "weights"
-
-    @property
-    def pointer(self) -> Path:
-        """DVC's name for the bytes."""
-        return self.path / "weights.dvc"
-
-    @property
-    def card(self) -> Path:
-        """The model card that git hosts render."""
-        return self.path / "README.md"
-
-    @property
-    def preview(self) -> Path:
-        """One picture of what the adapter does."""
-        return self.path / "preview.png"
-
-    @property
-    def sheet(self) -> Path:
-        """One picture of what it was trained on."""
-        return self.path / "dataset.png"
 
 
 class Workspace:
@@ -88,6 +40,8 @@ class Workspace:
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
+        # checking one takes a millisecond, and a push of a thousand asks for each five times
+        self._manifests: dict[AssetId, tuple[Stamp, ImageManifest | TextManifest]] = {}
 
     @classmethod
     def find(cls, start: Path | None = None) -> Workspace:
@@ -136,11 +90,15 @@ class Workspace:
     @property
     def store(self) -> Store:
         """The DVC side of the registry."""
+        from lorareg.registry.store import Store
+
         return Store(self.root)
 
     @property
     def history(self) -> History:
         """The git side of the registry."""
+        from lorareg.registry.history import History
+
         return History(self.root)
 
     def folder(self, asset: AssetId) -> AssetFolder:
@@ -161,11 +119,23 @@ class Workspace:
 
     def assets(self) -> Iterator[AssetId]:
         """Every asset that has a manifest, sorted."""
+        return (asset for asset, _ in self.manifest_stats())
+
+    def manifest_stats(
+        self, of_kind: str | None = None
+    ) -> Iterator[tuple[AssetId, os.stat_result]]:
+        """Every asset, or those of one kind, sorted, with what the system says of its manifest."""
         for kind in _folders(self.manifests):
+            if not SLUG.fullmatch(kind.name) or of_kind not in (None, kind.name):
+                continue
             for folder in _folders(Path(kind.path)):
-                named = SLUG.fullmatch(kind.name) and SLUG.fullmatch(folder.name)
-                if named and os.path.exists(f"{folder.path}/manifest.yaml"):
-                    yield AssetId(kind.name, folder.name)
+                if not SLUG.fullmatch(folder.name):
+                    continue
+                try:
+                    stat = os.stat(f"{folder.path}/manifest.yaml")
+                except OSError:
+                    continue
+                yield AssetId(kind.name, folder.name), stat
 
     def find_asset(self, ref: Ref | str, *, any_version: bool = False) -> AssetId:
         """The asset a reference means; a bare name works where it is unique.
@@ -215,11 +185,19 @@ class Workspace:
                 f"{asset} is a recipe, not an adapter",
                 fix=f"use it in a composition: lorareg compose {asset}",
             )
-        return manifest.load(self.folder(asset).manifest, asset)
+        file = self.folder(asset).manifest
+        now = stamp.of(str(file.parent), [file.name])
+        known = self._manifests.get(asset)
+        if known and known[0] == now:
+            return known[1]
+        found = manifest.load(file, asset)
+        if now.is_settled:
+            self._manifests[asset] = (now, found)
+        return found
 
     def edit_manifest(self, asset: AssetId, changes: Mapping[str, Any]) -> None:
         """Set values in an adapter's manifest, unless they make it invalid."""
-        from lorareg.registry import manifest
+        from lorareg.registry import manifest, yamlfile
 
         path = self.folder(asset).manifest
         fix = f"correct the new value; nothing was written into manifests/{asset}/manifest.yaml"
@@ -229,7 +207,7 @@ class Workspace:
         self, asset: AssetId, changes: Mapping[str, Any]
     ) -> ImageManifest | TextManifest:
         """An adapter's manifest with other values, which are not written."""
-        from lorareg.registry import manifest
+        from lorareg.registry import manifest, yamlfile
 
         return manifest.check_document(
             yamlfile.changed(self.folder(asset).manifest, changes), asset
@@ -265,7 +243,9 @@ class Workspace:
 
     def data_md5(self, folder: Path) -> str | None:
         """DVC's name for the bytes of a folder, if DVC tracks it."""
-        file = pointer_path(folder)
+        from lorareg.registry import pointer
+
+        file = pointer.pointer_path(folder)
         return pointer.read(self.root, file).md5 if file.is_file() else None
 
     def weights_match(self, folder: AssetFolder, known: Lock | RecipeLock) -> bool:

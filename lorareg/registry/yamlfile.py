@@ -190,6 +190,16 @@ def edit(path: Path, changes: Mapping[str, Any], check: Callable[[dict[str, Any]
 
 def edited(text: str, changes: Mapping[str, Any], path: Path) -> str:
     """The text of a YAML mapping with values set by dotted key; errors name ``path``."""
+
+    def change(document: Any) -> None:
+        for dotted, value in changes.items():
+            _set(document, dotted, value, path)
+
+    return reworked(text, change, path)
+
+
+def reworked(text: str, change: Callable[[Any], None], path: Path) -> str:
+    """The text of a YAML mapping after a change of its document; comments stay where they are."""
     from ruamel.yaml import YAML
 
     parse(text, path)
@@ -199,10 +209,19 @@ def edited(text: str, changes: Mapping[str, Any], path: Path) -> str:
     if re.search(r"^ +- ", text, re.MULTILINE):
         editor.indent(mapping=2, sequence=4, offset=2)
     document = editor.load(text)
-    for dotted, value in changes.items():
-        _set(document, dotted, value, path)
+    change(document)
     stream = io.StringIO()
     editor.dump(document, stream)
+    return stream.getvalue()
+
+
+def text_of(document: Mapping[str, Any]) -> str:
+    """A mapping as YAML, in its own order; 张三 stays 张三."""
+    from ruamel.yaml import YAML
+
+    stream, writer = io.StringIO(), YAML()
+    writer.width = 120
+    writer.dump(dict(document), stream)
     return stream.getvalue()
 
 

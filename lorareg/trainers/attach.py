@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from lorareg.errors import LoraregError
+from lorareg.registry.access import uses
 from lorareg.registry.expression import Expression
 from lorareg.registry.workspace import Workspace
 from lorareg.trainers.worn import models_of, worn
@@ -75,8 +76,9 @@ class Attached:
 
     def _checked(self, expression: str) -> tuple[Composition, tuple[str, ...]]:
         found = members.resolve(self._workspace, Expression.parse(expression))
-        report = run.check(self._workspace, found)
+        report = run.check(self._workspace, found, use="generate")
         report.refuse()
+        uses.record(self._workspace, "load", expression, {"members": found.used})
         soft = (f"{finding.what}: {finding.detail}" for finding in report.soft)
         return found, (*found.warnings, *soft)
 

@@ -10,19 +10,28 @@ from typing import Any, Literal
 from lorareg.errors import LoraregError, NotFoundError
 from lorareg.registry import base, dataset, lineage, lock
 from lorareg.registry.dataset import Listing, difference
-from lorareg.registry.ids import AssetId
-from lorareg.registry.lock import DatasetInput, ImportedLock, Lock, ParentInput, TrainedLock
-from lorareg.registry.manifest import ImageManifest, TextManifest
+from lorareg.registry.ids import RECIPE, AssetId
+from lorareg.registry.lock import (
+    DatasetInput,
+    ImportedLock,
+    Lock,
+    ParentInput,
+    RecipeLock,
+    TrainedLock,
+)
+from lorareg.registry.manifest import ImageManifest, Manifest, TextManifest
+from lorareg.registry.recipe import RecipeManifest
 from lorareg.registry.workspace import Workspace
 from lorareg.trainers.data import class_pictures
 from lorareg.trainers.data.records import record_digests
+from lorareg.weights import members, recipes
 
 State = Literal["untrained", "up-to-date", "stale", "modified", "missing", "invalid"]
 
 
 @dataclass(frozen=True)
 class Status:
-    """How an adapter stands.
+    """How an adapter or a recipe stands.
 
     Attributes:
         state: untrained (no lock), missing (weights not pulled), modified (weights are not the
@@ -56,7 +65,7 @@ def fingerprint_now(
 
 
 def status(workspace: Workspace, asset: AssetId) -> Status:
-    """Compare an adapter with its lock; one whose files are broken has a state too."""
+    """Compare an asset with its lock; one whose files are broken has a state too."""
     try:
         return _status(workspace, asset)
     except LoraregError as error:
@@ -64,18 +73,39 @@ def status(workspace: Workspace, asset: AssetId) -> Status:
 
 
 def _status(workspace: Workspace, asset: AssetId) -> Status:
-    manifest = workspace.load_manifest(asset)
-    known = workspace.load_lock(asset)
+    wanted = workspace.load_asset(asset)
+    known = _lock(workspace, asset)
     if known is None:
-        return Status(asset, "untrained", ("there is no lock: lorareg train makes one",))
+        makes = "compose" if asset.kind == RECIPE else "train"
+        return Status(asset, "untrained", (f"there is no lock: lorareg {makes} makes one",))
     folder = workspace.folder(asset)
     missing = [name for name in known.outputs if not (folder.weights / name).is_file()]
     if missing:
         return Status(asset, "missing", tuple(f"weights/{n}: not here" for n in sorted(missing)))
     if not workspace.weights_match(folder, known):
         return Status(asset, "modified", ("weights/: bytes do not match the lock",))
-    changed = changed_inputs(workspace, manifest, known)
+    if isinstance(wanted, ImageManifest | TextManifest) and isinstance(known, Lock):
+        changed = changed_inputs(workspace, wanted, known)
+    else:
+        changed = _changed_members(workspace, wanted, known)
     return Status(asset, "stale" if changed else "up-to-date", tuple(changed))
+
+
+def _lock(workspace: Workspace, asset: AssetId) -> Lock | RecipeLock | None:
+    if asset.kind != RECIPE:
+        return workspace.load_lock(asset)
+    path = workspace.folder(asset).lock
+    return lock.load(path) if path.is_file() else None
+
+
+def _changed_members(
+    workspace: Workspace, wanted: Manifest | RecipeManifest, known: Lock | RecipeLock
+) -> list[str]:
+    """Members and methods of a recipe that are not those of its lock."""
+    if not (isinstance(wanted, RecipeManifest) and isinstance(known, RecipeLock)):
+        return ["the lock is not that of a recipe"]
+    found = recipes.changes(known, members.outline(workspace, wanted), wanted)
+    return [f"{change.member}: {change.before} -> {change.after}" for change in found]
 
 
 def changed_inputs(

@@ -23,7 +23,8 @@ from lorareg.trainers.execute import Options
 from lorareg.trainers.generate import Generator
 from lorareg.trainers.lineup import side_by_side
 from lorareg.trainers.report.grid import save_grid
-from lorareg.trainers.reproduce import Reproduction, reproduce
+from lorareg.trainers.reproduce import reproduce
+from lorareg.trainers.reproduction import Reproduction
 from lorareg.weights import compose, members, recipes
 from lorareg.weights.checks import run as checks
 

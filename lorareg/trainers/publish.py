@@ -7,11 +7,12 @@ import shutil
 from pathlib import Path
 
 from lorareg.registry import card, lock
+from lorareg.registry.assetfolder import AssetFolder
 from lorareg.registry.base import public_name
 from lorareg.registry.files import sync_folder, write_atomically
 from lorareg.registry.lock import TrainedLock
 from lorareg.registry.manifest import ImageManifest, TextManifest
-from lorareg.registry.workspace import AssetFolder, Workspace
+from lorareg.registry.workspace import Workspace
 from lorareg.trainers.data.caption_files import on_disk
 from lorareg.trainers.data.check import sheet
 from lorareg.trainers.execute import Made

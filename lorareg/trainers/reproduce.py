@@ -6,21 +6,24 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from lorareg.errors import NotFoundError
-from lorareg.registry import lineage, lock, sharing
+from lorareg.registry import lineage, lock, sharing, versions
+from lorareg.registry.access import permission
+from lorareg.registry.attestation import Verdict
+from lorareg.registry.differences import environment_changes
 from lorareg.registry.ids import AssetId, Ref
 from lorareg.registry.lock import Lock, TrainedLock
 from lorareg.registry.manifest import ImageManifest, TextManifest
 from lorareg.registry.pointer import pointer_path
-from lorareg.registry.runfacts import Environment
+from lorareg.registry.releases import ledger
 from lorareg.registry.workspace import Workspace
 from lorareg.trainers.adapters import parent_files
 from lorareg.trainers.changes import changed_inputs
 from lorareg.trainers.core.watching import Watcher
+from lorareg.trainers.reproduction import Reproduction
 from lorareg.weights import algebra
 from lorareg.weights.adapter import LoraAdapter
 from lorareg.weights.formats import diffusers, peft
@@ -28,44 +31,27 @@ from lorareg.weights.formats import diffusers, peft
 CLOSE = 1e-2
 """Relative difference of the deltas that other kernels or machines may make."""
 
-Verdict = Literal["identical", "identical tensors", "close", "differs"]
 
-
-@dataclass(frozen=True)
-class Reproduction:
-    """What came of training again.
-
-    Attributes:
-        verdict: "identical" files, "identical tensors" in other files, "close" deltas, "differs".
-        reasons: the differing inputs, or else what differs between the two environments.
-        difference: |new - old| / |old| of the deltas; None where inputs differ and nothing ran.
-        outputs: file -> (digest in the lock, digest now).
-    """
-
-    asset: AssetId
-    verdict: Verdict
-    reasons: tuple[str, ...]
-    difference: float | None
-    outputs: dict[str, tuple[str, str]]
-
-
-def reproduce(workspace: Workspace, ref: Ref, watcher: Watcher) -> Reproduction:
+def reproduce(
+    workspace: Workspace, ref: Ref, watcher: Watcher, *, as_committed: bool = False
+) -> Reproduction:
     """Train an adapter again in a clean checkout and compare it with its lock.
 
-    With a version, its tag is checked out. Without one, the current commit is, and uncommitted
-    changes of this adapter's manifest and data are taken along, since they are what is asked about.
+    Of a release its commit is checked out, of a channel that of the release it points to now.
+    Without either, the current commit is, and uncommitted changes of this adapter's manifest and
+    data are taken along, since they are what is asked about; not so with ``as_committed``: what is
+    attested is a commit.
 
     Raises:
         NotFoundError: it was never trained, or its data cannot be found.
+        LoraregError: it is revoked, or not for who works here.
     """
-    if ref.channel or ref.range:
-        raise NotFoundError(
-            f"{ref}: a channel has no tag to check out", fix=f"write a version: {ref.name}@v1.0.0"
-        )
     asset = workspace.find_asset(ref, any_version=True)
-    if not ref.version and (here := workspace.load_lock(asset)):
+    version = versions.version_of(workspace, asset, ref)
+    permission.require(workspace, asset, "train", version=version)
+    if not version and (here := workspace.load_lock(asset)):
         _trained(here)
-    revision = f"{asset}@{ref.version}" if ref.version else "HEAD"
+    revision = ledger.commit_of(workspace, asset, version) if version else "HEAD"
     if workspace.history.head() is None:
         raise NotFoundError(
             f"{asset} is not in git yet",
@@ -75,24 +61,37 @@ def reproduce(workspace: Workspace, ref: Ref, watcher: Watcher) -> Reproduction:
     with workspace.history.worktree(revision) as top:
         clean = Workspace(top)
         clean.store.borrow(workspace.store)
-        known = clean.load_lock(asset)
-        if known is None:
-            raise NotFoundError(
-                f"{asset} has no lock at {revision}",
-                why="nothing was trained and committed there",
-                fix=f"lorareg train {asset}, then lorareg push {asset}",
-            )
-        known = _trained(known)
-        _refuse_lost_file(known)
-        if not ref.version:
+        known = _locked_in(clean, asset, revision)
+        if not (version or as_committed):
             _take_changes_along(workspace, clean, asset, watcher)
-        _fetch_data(clean, asset)
-        changed = changed_inputs(clean, clean.load_manifest(asset), known)
-        if changed:
-            return Reproduction(asset, "differs", tuple(changed), None, {})
-        _fetch_parent(clean, asset)
-        with _scratch() as folder:
-            return _train_again(clean, asset, known, folder, watcher)
+        found = _compared(clean, asset, known, watcher)
+        return replace(found, commit=clean.history.head() or "", version=version)
+
+
+def _locked_in(clean: Workspace, asset: AssetId, revision: str) -> TrainedLock:
+    found = clean.load_lock(asset)
+    if found is None:
+        raise NotFoundError(
+            f"{asset} has no lock at {revision}",
+            why="nothing was trained and committed there",
+            fix=f"lorareg train {asset}, then lorareg push {asset}",
+        )
+    known = _trained(found)
+    _refuse_lost_file(known)
+    return known
+
+
+def _compared(
+    clean: Workspace, asset: AssetId, known: TrainedLock, watcher: Watcher
+) -> Reproduction:
+    """The inputs first: where they differ, training would answer another question."""
+    _fetch_data(clean, asset)
+    changed = changed_inputs(clean, clean.load_manifest(asset), known)
+    if changed:
+        return Reproduction(asset, "differs", tuple(changed), None, {}, known)
+    _fetch_parent(clean, asset)
+    with _scratch() as folder:
+        return _train_again(clean, asset, known, folder, watcher)
 
 
 def _take_changes_along(
@@ -188,14 +187,19 @@ def _train_again(
     outputs = {
         name: (promised.sha256, now[name].sha256) for name, promised in known.outputs.items()
     }
-    differences = _environment_changes(environment, made.environment)
-    if all(before == after for before, after in outputs.values()):
-        return Reproduction(asset, "identical", tuple(differences), 0.0, outputs)
-    if all(now[name].tensors == promised.tensors for name, promised in known.outputs.items()):
-        return Reproduction(asset, "identical tensors", tuple(differences), 0.0, outputs)
-    gap = _distance(clean, asset, manifest, made.adapter)
-    verdict: Verdict = "close" if gap is not None and gap < CLOSE else "differs"
-    return Reproduction(asset, verdict, tuple(differences), gap, outputs)
+    gap: float | None = 0.0
+    verdict: Verdict = "identical"
+    if any(before != after for before, after in outputs.values()):
+        verdict = "identical tensors"
+        if any(now[name].tensors != promised.tensors for name, promised in known.outputs.items()):
+            gap = _distance(clean, asset, manifest, made.adapter)
+            verdict = "close" if gap is not None and gap < CLOSE else "differs"
+    reasons = [
+        f"{change.key}: {change.before} -> {change.after}"
+        for change in environment_changes(environment, made.environment)
+    ]
+    reasons += [] if gap is not None else ["the locked weights cannot be had: how far is not known"]
+    return Reproduction(asset, verdict, tuple(reasons), gap, outputs, known, made.environment)
 
 
 def _distance(
@@ -213,22 +217,6 @@ def _distance(
     image = isinstance(manifest, ImageManifest)
     before = diffusers.read(folder / diffusers.FILE) if image else peft.read(folder)
     return algebra.relative_difference(adapter, before)
-
-
-def _environment_changes(before: Environment, after: Environment) -> list[str]:
-    keys = "python", "platform", "device", "precision", "kernels", "threads", "processes"
-    lines = [
-        f"{key}: {old} -> {new}"
-        for key in keys
-        if (old := getattr(before, key)) != (new := getattr(after, key))
-    ]
-    names = sorted(before.packages.keys() | after.packages.keys())
-    lines += [
-        f"{name}: {before.packages.get(name)} -> {after.packages.get(name)}"
-        for name in names
-        if before.packages.get(name) != after.packages.get(name)
-    ]
-    return lines
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorareg.errors import LoraregError
+from lorareg.registry.access import permission
 from lorareg.registry.ids import AssetId
 from lorareg.registry.lock import TrainedLock
 from lorareg.registry.manifest import ImageManifest, TextManifest
@@ -88,6 +89,7 @@ def _wanted(
 ) -> tuple[ImageManifest | TextManifest, Parent | None, str]:
     """What is to be trained, the parent if it is a file, and the fingerprint of the run."""
     manifest, file = parents.given(workspace, workspace.load_manifest(asset), options.parent)
+    permission.require_training(workspace, manifest)
     return manifest, file, fingerprint_now(workspace, manifest, file.input if file else None)
 
 

@@ -9,7 +9,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,13 @@ import numpy as np
 from lorareg.errors import IntegrityError, InvalidFileError, LoraregError, NotFoundError
 from lorareg.registry import base as bases
 from lorareg.registry import card, digest, lock, manifest, scaffold, yamlfile
+from lorareg.registry.access import policy
 from lorareg.registry.base import ResolvedBase, public_name
 from lorareg.registry.files import write_atomically
 from lorareg.registry.ids import RECIPE, AssetId
 from lorareg.registry.lock import BaseInput, FileInput, ImportedLock
 from lorareg.registry.manifest import Base
-from lorareg.registry.origin import Origin
+from lorareg.registry.origin import HubOrigin, Origin
 from lorareg.registry.workspace import Workspace
 from lorareg.weights import signature, unpickle
 from lorareg.weights.adapter import Array, LoraAdapter
@@ -48,6 +49,8 @@ class Wish:
         base: as in a manifest; None takes the registry's default of the task.
         trigger: None takes what the header says, if it does.
         from_pickle: whether the path may be a pickle.
+        hub: where it was taken from, if that is the Hub.
+        keys: of the manifest, dotted, that are known from there.
     """
 
     asset: AssetId
@@ -55,6 +58,8 @@ class Wish:
     base: str | None = None
     trigger: str | None = None
     from_pickle: bool = False
+    hub: HubOrigin | None = None
+    keys: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -89,11 +94,14 @@ def import_file(workspace: Workspace, wish: Wish) -> Imported:
     trigger = wish.trigger or _said(foreign, "modelspec.trigger_phrase") or None
     inputs = FileInput(
         base=BaseInput(model=public_name(chosen), revision=found.revision, digest=found.digest),
-        origin=Origin(file=foreign.name, sha256=foreign.sha256, form=foreign.form),
+        origin=Origin(file=foreign.name, sha256=foreign.sha256, form=foreign.form, hub=wish.hub),
         header=_told(foreign.metadata),
         importer=IMPORTER,
     )
     text = _manifest(wish.asset, foreign, chosen, adapter, trigger)
+    owner = policy.me(workspace)
+    text = yamlfile.edited(text, {"owners": [owner]}, folder.manifest) if owner else text
+    text = yamlfile.edited(text, wish.keys, folder.manifest) if wish.keys else text
     parsed = manifest.parse(yamlfile.parse(text, folder.manifest), f"manifests/{wish.asset}")
     _write(folder.weights, adapter, foreign.task, public_name(chosen), inputs.fingerprint())
     files = sorted(path for path in folder.weights.iterdir() if path.is_file())

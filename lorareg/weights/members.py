@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lorareg.errors import IntegrityError, LoraregError
 from lorareg.registry import lock, recipe, versions
+from lorareg.registry.access import uses
 from lorareg.registry.expression import Expression, Part, Window
 from lorareg.registry.ids import AssetId, Ref
 from lorareg.registry.lock import BaseInput, Lock, RecipeLock
@@ -16,6 +17,7 @@ from lorareg.registry.recipe import Method, RecipeManifest, RecipePart, Schedule
 from lorareg.registry.strength import Strength
 from lorareg.registry.versions import State
 from lorareg.registry.workspace import Workspace
+from lorareg.weights import company
 from lorareg.weights.adapter import LoraAdapter
 from lorareg.weights.formats import diffusers, peft
 
@@ -63,6 +65,7 @@ class Composition:
         method: how the members become one delta.
         schedule: how they share the denoising.
         negative_prompt: of a recipe: what its pictures should not show.
+        recipes: that it was written as, or that were parts of it: recipe/name, recipe/name@v1.0.0.
     """
 
     components: tuple[Component, ...]
@@ -70,6 +73,25 @@ class Composition:
     method: Method = Method()
     schedule: Schedule = Schedule()
     negative_prompt: str = ""
+    recipes: tuple[str, ...] = ()
+
+    @property
+    def states(self) -> list[tuple[AssetId, str | None]]:
+        """Its members, and which release of each."""
+        return [(part.asset, part.state.version) for part in self.components]
+
+    @property
+    def used(self) -> list[dict[str, str | None]]:
+        """Its members for the log of uses."""
+        outputs = [part.lock.outputs[part.file.name] for part in self.components]
+        refs = [part.state.ref for part in self.components]
+        return [uses.used(ref, out.tensors) for ref, out in zip(refs, outputs, strict=True)]
+
+    @property
+    def recipe_states(self) -> list[tuple[AssetId, str | None]]:
+        """The recipes that it came by, and which release of each."""
+        parted = (ref.partition("@") for ref in self.recipes)
+        return [(AssetId.parse(name), version or None) for name, _, version in parted]
 
     @property
     def task(self) -> str:
@@ -121,7 +143,9 @@ def resolve(workspace: Workspace, expression: Expression) -> Composition:
     if alone is None:
         return _resolved(workspace, expression, ())
     found = of_recipe(workspace, alone)
-    if expression.parts[0].ref.version:
+    if version := versions.version_of(workspace, alone.id, expression.parts[0].ref):
+        found = replace(found, recipes=(f"{alone.id}@{version}", *found.recipes[1:]))
+    if expression.parts[0].ref.version or expression.parts[0].ref.channel:
         return found
     return replace(found, warnings=(*found.warnings, *_moved(workspace, alone, found)))
 
@@ -137,6 +161,14 @@ def of_recipe(workspace: Workspace, wanted: RecipeManifest) -> Composition:
     )
 
 
+def outline(workspace: Workspace, wanted: RecipeManifest) -> Composition:
+    """What a recipe comes to by the locks of its members; their weights need not be here."""
+    flat = _merge(_flatten(workspace, wanted.expression, 1.0, (wanted.id,), []))
+    files = [Path(WEIGHTS_FILE[each.state.manifest.task]) for each in flat]
+    parts = (Component(w.state, w.strength, f, w.windows) for w, f in zip(flat, files, strict=True))
+    return Composition(tuple(parts), ())
+
+
 def recipe_alone(workspace: Workspace, expression: Expression) -> RecipeManifest | None:
     """The recipe that an expression is, whose method and schedule are then the composition's."""
     first = expression.parts[0]
@@ -149,11 +181,12 @@ def recipe_alone(workspace: Workspace, expression: Expression) -> RecipeManifest
 def _resolved(
     workspace: Workspace, expression: Expression, above: tuple[AssetId, ...]
 ) -> Composition:
-    wanted = _merge(_flatten(workspace, expression, 1.0, above))
+    recipes = [str(asset) for asset in above]
+    wanted = _merge(_flatten(workspace, expression, 1.0, above, recipes))
     components = tuple(_component(workspace, each) for each in wanted)
-    _check_tasks(components)
-    _refuse_dora(components)
-    return Composition(components, tuple(_warnings(components)))
+    company.refuse_other_tasks(components)
+    company.refuse_dora(components)
+    return Composition(components, tuple(company.warnings(components)), recipes=tuple(recipes))
 
 
 def _moved(workspace: Workspace, wanted: RecipeManifest, found: Composition) -> list[str]:
@@ -177,16 +210,23 @@ def _moved(workspace: Workspace, wanted: RecipeManifest, found: Composition) -> 
 
 
 def parts_of(workspace: Workspace, expression: Expression) -> tuple[RecipePart, ...]:
-    """The parts as a manifest keeps them: recipes and ranges as they were typed, with weights."""
+    """The parts as a manifest keeps them: recipes and ranges as they were typed, with weights.
+
+    A channel is replaced by the release that it points to now: it moves, and what was composed is
+    to stay what it is.
+    """
     return tuple(_part_of(workspace, part) for part in expression.parts)
 
 
 def _part_of(workspace: Workspace, part: Part) -> RecipePart:
     asset, weight = workspace.find_asset(part.ref, any_version=True), part.weight
+    ref = replace(part.ref, kind=asset.kind)
+    if ref.channel:
+        ref = replace(ref, at=versions.version_of(workspace, asset, ref))
     if weight is None and asset.kind != recipe.KIND:
-        weight = versions.find(workspace, part.ref).manifest.weight.default
+        weight = versions.find(workspace, ref).manifest.weight.default
     return RecipePart(
-        ref=str(replace(part.ref, kind=asset.kind)),
+        ref=str(ref),
         weight=1.0 if weight is None else weight,
         blocks=dict(part.blocks),
         windows=part.windows,
@@ -204,10 +244,17 @@ def read_file(task: str, file: Path) -> LoraAdapter:
 
 
 def _flatten(
-    workspace: Workspace, expression: Expression, factor: float, above: tuple[AssetId, ...]
+    workspace: Workspace,
+    expression: Expression,
+    factor: float,
+    above: tuple[AssetId, ...],
+    recipes: list[str],
 ) -> list[_Wanted]:
+    """The adapters behind an expression; the recipes on the way are added to ``recipes``."""
     wanted: list[_Wanted] = []
     for part in expression.parts:
+        if above:  # a recipe is to be what it was
+            versions.fixed(part.ref)
         asset = workspace.find_asset(part.ref, any_version=True)
         if asset in above:
             raise LoraregError(
@@ -230,7 +277,10 @@ def _flatten(
                     fix=f"use it alone: {asset}; or write its members out: lorareg show {asset}",
                 )
             outer = 1.0 if part.weight is None else part.weight
-            wanted += _flatten(workspace, inner.expression, factor * outer, (*above, asset))
+            version = versions.version_of(workspace, asset, part.ref)
+            recipes.append(f"{asset}@{version}" if version else str(asset))
+            line = (*above, asset)
+            wanted += _flatten(workspace, inner.expression, factor * outer, line, recipes)
             continue
         state = versions.find(workspace, part.ref)
         weight = state.manifest.weight.default if part.weight is None else part.weight
@@ -266,43 +316,3 @@ def _component(workspace: Workspace, wanted: _Wanted) -> Component:
             fix=f"lorareg train {state.asset}",
         )
     return Component(state, wanted.strength, file, wanted.windows)
-
-
-def _check_tasks(components: Sequence[Component]) -> None:
-    first = components[0]
-    for other in components[1:]:
-        if other.manifest.task != first.manifest.task:
-            raise LoraregError(
-                f"{first.asset} and {other.asset} do different things",
-                why=f"{first.manifest.task} and {other.manifest.task}",
-                fix="compose adapters of one task",
-            )
-
-
-def _refuse_dora(components: Sequence[Component]) -> None:
-    for part in components:
-        if part.manifest.lora.use_dora and (len(components) > 1 or part.strength != Strength(1.0)):
-            raise LoraregError(
-                f"{part.asset} is a DoRA, which cannot be composed or weighted",
-                why="it sets the length of every row of base + delta: in a sum, or at another "
-                "weight, the same numbers mean something else",
-                fix=f"use it alone: {part.asset}:1; or set lora.use_dora: false in its manifest "
-                f"and lorareg train {part.asset}",
-            )
-
-
-def _warnings(components: Sequence[Component]) -> list[str]:
-    found = []
-    for part in components:
-        span = part.manifest.weight.range
-        outside = [
-            weight
-            for weight in (part.strength.weight, *part.strength.blocks.values())
-            if span and not span[0] <= weight <= span[1]
-        ]
-        if span and outside:
-            found.append(
-                f"{part.asset}: weight {outside[0]:g} is outside of the recommended "
-                f"{span[0]:g} to {span[1]:g}"
-            )
-    return found

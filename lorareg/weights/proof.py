@@ -95,7 +95,7 @@ def _pins(workspace: Workspace, known: RecipeLock) -> Iterator[Finding]:
 def pin(workspace: Workspace, member: Member) -> Finding:
     """Whether a member is still the one that was pinned."""
     try:
-        state = versions.find(workspace, Ref.parse(member.ref))
+        state = versions.find(workspace, versions.fixed(Ref.parse(member.ref)))
         file = versions.weights(workspace, state) / member.file
     except LoraregError as error:
         return Finding(False, member.ref, error.sentence)

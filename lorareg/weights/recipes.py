@@ -9,12 +9,13 @@ from pathlib import Path
 
 from lorareg.errors import IntegrityError, LoraregError
 from lorareg.registry import digest, lock, recipe
+from lorareg.registry.assetfolder import AssetFolder
 from lorareg.registry.base import public_name
 from lorareg.registry.expression import Part
 from lorareg.registry.ids import Ref
 from lorareg.registry.lock import Member, Output, RecipeLock
 from lorareg.registry.recipe import RecipeManifest
-from lorareg.registry.workspace import AssetFolder, Workspace
+from lorareg.registry.workspace import Workspace
 from lorareg.weights import probe, provenance
 from lorareg.weights.compose import Merged
 from lorareg.weights.formats import diffusers, peft

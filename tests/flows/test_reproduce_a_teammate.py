@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,30 @@ def test_a_pulled_adapter_verifies_and_reproduces_to_the_bit(teammate: Path) -> 
     assert again.json["verdict"] == "identical"
     assert git(teammate, "status", "--porcelain") == ""
     assert git(teammate, "worktree", "list").count("\n") == 1
+
+
+def test_a_release_made_again_is_attested_for_all_to_see(teammate: Path, tmp_path: Path) -> None:
+    assert lorareg(teammate, "pull").code == 0
+    git(teammate, "tag", "character/dot@v1.0.0")
+    key = tmp_path / "id_ed25519"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    git(teammate, "config", "user.signingKey", f"{key}.pub")
+    git(teammate, "config", "gpg.format", "ssh")
+    captions = teammate / "data/dots/metadata.csv"
+    captions.write_bytes(captions.read_bytes().replace(b"a blue", b"A blue"))
+
+    again = lorareg(teammate, "reproduce", "character/dot@^1.0", "--attest", "--json")
+
+    assert again.code == 0, again.err
+    assert (again.json["verdict"], again.json["version"]) == ("identical", "v1.0.0")
+    assert again.json["commit"] == git(teammate, "rev-parse", "character/dot@v1.0.0").strip()
+    assert again.json["attestation"] == "manifests/character/dot/attestations/mate.json"
+    assert git(teammate, "log", "-1", "--format=%s").startswith("mate made character/dot again")
+    shown = lorareg(teammate, "show", "character/dot").out
+    assert "reproduced (v1.0.0) by mate on Linux, torch 2" in shown
+    assert "whom no policy names" in shown
+    card = (teammate / "manifests/character/dot/README.md").read_text("utf-8")
+    assert "## Reproduced by" in card
 
 
 def test_training_in_a_second_clone_gives_the_same_file(teammate: Path) -> None:

@@ -353,7 +353,8 @@ def test_a_pull_does_not_touch_uncommitted_work(history: History, teammate: Hist
 
     with pytest.raises(ExternalToolError) as behind:
         history.pull()
-    commit(history, "new.txt", "alice")
+    (history.root / "new.txt").unlink()
+    commit(history, "other.txt", "alice")
     with pytest.raises(LoraregError) as diverged:
         history.pull()
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lorareg.errors import InvalidFileError, NotFoundError
-from lorareg.registry import pointer
+from lorareg.registry import pointer, pointerfile
 from lorareg.registry.pointer import Pointer
 
 PLAIN = """\
@@ -71,7 +72,8 @@ def test_naming_a_remote_keeps_the_rest_of_the_pointer(tmp_path: Path, folder: P
     file = tmp_path / "data/x.dvc"
     file.write_text("# drawn by hand\n" + PLAIN)
 
-    pointer.write_remote(pointer.read(tmp_path, file), "private")
+    named = replace(pointer.read(tmp_path, file), remote="private")
+    pointerfile.write(named, tmp_path / "scratch")
 
     assert pointer.read(tmp_path, file).remote == "private"
     assert "# drawn by hand" in file.read_text()

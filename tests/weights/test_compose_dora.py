@@ -15,7 +15,7 @@ from lorareg.registry.lock import Lock
 from lorareg.registry.manifest import ImageManifest
 from lorareg.registry.strength import Strength
 from lorareg.registry.versions import State
-from lorareg.weights import compose, members
+from lorareg.weights import company, compose
 from lorareg.weights.adapter import LoraAdapter
 from lorareg.weights.formats import diffusers
 from lorareg.weights.members import Component, Composition
@@ -50,7 +50,7 @@ def member(tmp_path: Path, make_adapter: MakeAdapter) -> Callable[..., Component
 def test_a_dora_alone_at_weight_one_is_itself(member: Callable[..., Component]) -> None:
     alone = Composition((member("ink", 1.0, trained_as_dora=True, use_dora=True),), ())
 
-    members._refuse_dora(alone.components)
+    company.refuse_dora(alone.components)
 
     (layer,) = compose.build(alone).layers.values()
     assert layer.magnitude is not None
@@ -68,7 +68,7 @@ def test_a_dora_in_company_or_at_another_weight_is_refused_by_name(
     ]
 
     with pytest.raises(LoraregError, match="style/ink is a DoRA") as caught:
-        members._refuse_dora(parts)
+        company.refuse_dora(parts)
 
     assert "style/ink:1" in caught.value.fix
 

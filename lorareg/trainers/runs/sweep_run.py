@@ -7,6 +7,7 @@ from typing import Any
 
 from lorareg.errors import LoraregError
 from lorareg.registry import lock
+from lorareg.registry.access import permission
 from lorareg.registry.ids import AssetId
 from lorareg.registry.workspace import Workspace
 from lorareg.trainers.adapters import parents
@@ -45,6 +46,7 @@ def train_variant(
     asset, changes = AssetId.parse(order.asset), order.changes or {}
     changed = workspace.changed_manifest(asset, changes)
     manifest, file = parents.given(workspace, changed, options.parent)
+    permission.require_training(workspace, manifest)
     fingerprint = fingerprint_now(workspace, manifest, file.input if file else None)
     if order.fingerprint not in (None, fingerprint):
         raise LoraregError(

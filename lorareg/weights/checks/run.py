@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 
 from lorareg.errors import LoraregError, listed
 from lorareg.registry import base_license, base_tokenizer, rights, triggers
+from lorareg.registry.access import permission
+from lorareg.registry.access.grants import Use
 from lorareg.registry.expression import Part
 from lorareg.registry.finding import Finding
 from lorareg.registry.ids import Ref
@@ -73,6 +75,7 @@ def check(
     *,
     strict: bool = False,
     merged: bool = False,
+    use: Use = "compose",
     today: datetime.date | None = None,
 ) -> Report:
     """Check a composition whose members were found and verified.
@@ -82,11 +85,15 @@ def check(
         composition: its members.
         strict: whether warnings are reasons to refuse.
         merged: whether a merged file is wanted, which some licences forbid.
+        use: what is to be done with it, which somebody else may have to allow.
         today: the day on which terms must hold; by default the calendar's.
     """
     day = today or datetime.date.today()
     parts = composition.components
-    findings = bases.check(workspace, parts)
+    findings = permission.check(
+        workspace, composition.states, use, day, expiry=False, recipes=composition.recipe_states
+    )
+    findings += bases.check(workspace, parts)
     adapters, unread = _read(parts)
     findings += unread
     findings += bases.signatures(adapters)

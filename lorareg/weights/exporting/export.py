@@ -116,6 +116,7 @@ def _text(workspace: Workspace, found: Subject, wish: Wish) -> Exported:
         text = {"comfyui": prompts.comfyui, "a1111": prompts.a1111, "snippet": prompts.snippet}[
             wish.form
         ](found)
+    found.record(wish.out)
     if wish.out:
         write_atomically(wish.out, text)
     return Exported(wish.out, text)
@@ -150,7 +151,7 @@ def _kohya(found: Subject, adapter: LoraAdapter, wish: Wish, target: Path) -> Ex
             read["diffusers"] = reload.by_diffusers(file, family, adapter)
             read["diffusers"] = kohya.with_one_spelling(read["diffusers"])
         worst = max(reload.compare(each, wanted, name) for name, each in read.items())
-        return _facts(target, file, worst, tuple(read))
+        return _facts(found, target, file, worst, tuple(read))
 
 
 def _diffusers(found: Subject, adapter: LoraAdapter, wish: Wish, target: Path) -> Exported:
@@ -163,7 +164,7 @@ def _diffusers(found: Subject, adapter: LoraAdapter, wish: Wish, target: Path) -
             "diffusers": reload.by_diffusers(file, family, adapter),
         }
         worst = max(reload.compare(each, adapter, name) for name, each in read.items())
-        return _facts(target, file, worst, tuple(read))
+        return _facts(found, target, file, worst, tuple(read))
 
 
 def _peft(found: Subject, adapter: LoraAdapter, wish: Wish, target: Path) -> Exported:
@@ -174,7 +175,7 @@ def _peft(found: Subject, adapter: LoraAdapter, wish: Wish, target: Path) -> Exp
         peft.write(folder, canonical, found.base_name, notes)
         read = {"its own reader": peft.read(folder), "peft": reload.by_peft(folder, adapter)}
         worst = max(reload.compare(each, adapter, name) for name, each in read.items())
-        return _facts(target, folder / peft.WEIGHTS, worst, tuple(read))
+        return _facts(found, target, folder / peft.WEIGHTS, worst, tuple(read))
 
 
 def _gguf(found: Subject, adapter: LoraAdapter, wish: Wish, target: Path) -> Exported:
@@ -183,7 +184,7 @@ def _gguf(found: Subject, adapter: LoraAdapter, wish: Wish, target: Path) -> Exp
     with place.kept_if_proved(target, ".gguf") as file:
         gguf.write(file, adapter, base, notes)
         worst = reload.compare(gguf.read(file, base), adapter, "gguf")
-        return _facts(target, file, worst, ("gguf",))
+        return _facts(found, target, file, worst, ("gguf",))
 
 
 _PROVED: Mapping[str, Callable[[Subject, LoraAdapter, Wish, Path], Exported]] = {
@@ -216,6 +217,11 @@ def _gguf_base(found: Subject) -> gguf.Base:
     return gguf.base_of_config(load_json(found.home / "config.json", "config.json"))
 
 
-def _facts(target: Path, file: Path, worst: float, readers: tuple[str, ...]) -> Exported:
+def _facts(
+    found: Subject, target: Path, file: Path, worst: float, readers: tuple[str, ...]
+) -> Exported:
+    """What was written; it is in the log of uses before the file appears under its name."""
     identity = tensor_digest(file) if file.suffix == ".safetensors" else None
-    return Exported(target, None, worst, readers, digest.of_file(file), identity)
+    sha256 = digest.of_file(file)
+    found.record(target, sha256=sha256, tensors=identity)
+    return Exported(target, None, worst, readers, sha256, identity)

@@ -9,6 +9,7 @@ from pathlib import Path
 from lorareg.errors import LoraregError
 from lorareg.registry import base as bases
 from lorareg.registry import recipe
+from lorareg.registry.access import permission, uses
 from lorareg.registry.expression import Expression
 from lorareg.registry.image_training import ImageTraining
 from lorareg.registry.manifest import ImageManifest
@@ -28,6 +29,7 @@ class Subject:
     """One thing to export.
 
     Attributes:
+        workspace: the registry that it is exported from.
         name: of files; a slug.
         ref: the asset, or the composition as an expression.
         order: what ``lorareg export`` is told to write it: a recipe stays one, with its method.
@@ -38,6 +40,7 @@ class Subject:
         base_name: what consumers are told to load.
     """
 
+    workspace: Workspace
     name: str
     ref: str
     order: str
@@ -46,6 +49,12 @@ class Subject:
     negative_prompt: str
     home: Path | None
     base_name: str
+
+    def record(self, out: Path | None, **facts: str | None) -> None:
+        """Write down that it is exported; raises as ``uses.record``."""
+        name = out.name if out else None
+        details = {"members": self.composition.used, "out": name, **facts}
+        uses.record(self.workspace, "export", self.order, details)
 
     @property
     def parts(self) -> tuple[Component, ...]:
@@ -101,10 +110,14 @@ def find(workspace: Workspace, text: str, *, recommended: bool, base_name: str |
     if single and asset.kind != recipe.KIND and first.weight is None and not recommended:
         expression = Expression((replace(first, weight=1.0),))
     composition = members.resolve(workspace, expression)
+    permission.require_all(
+        workspace, composition.states, "export", recipes=composition.recipe_states
+    )
     own = workspace.load_asset(asset) if single else None
     manifest = composition.components[0].manifest
     names = [part.asset.name for part in composition.components]
     return Subject(
+        workspace=workspace,
         name=asset.name if single else "-with-".join(names)[:64],
         ref=str(asset) if single else str(expression),
         order=str(expression) if single and asset.kind == recipe.KIND else composition.expression,

@@ -98,8 +98,28 @@ def test_a_release_that_is_not_there_is_refused_with_those_that_are(released: Sh
     assert "there are v1.0.0, v1.1.0" in ranged.err
 
 
-def test_a_channel_is_refused_because_it_moves(released: Shelf) -> None:
-    answer = lorareg(released.root, "compose", "style/ink@stable+style/glow", "--as", "x")
+def test_a_channel_is_kept_as_the_release_it_points_to_when_it_is_composed(
+    released: Shelf, run: Run
+) -> None:
+    folder = released.root / "manifests"
+    pointers = folder / "style" / "ink" / "channels.yaml"
+    pointers.write_text("schema: lorareg/1\nstable: v1.0.0\n", encoding="utf-8")
+
+    run("compose", "style/ink@stable:0.5+style/glow", "--as", "x")
+    pointers.write_text("schema: lorareg/1\nstable: v1.1.0\n", encoding="utf-8")
+
+    manifest = folder / "recipe" / "x" / "manifest.yaml"
+    assert "style/ink@v1.0.0" in manifest.read_text("utf-8")
+    assert "is up to date" in run("compose", "upgrade", "x").out
+
+
+def test_a_channel_in_a_recipe_is_refused_because_it_moves(released: Shelf, run: Run) -> None:
+    run("compose", "style/ink@v1.0.0+style/glow", "--as", "x")
+    manifest = released.root / "manifests" / "recipe" / "x" / "manifest.yaml"
+    text = manifest.read_text("utf-8")
+    manifest.write_text(text.replace("style/ink@v1.0.0", "style/ink@stable"), encoding="utf-8")
+
+    answer = lorareg(released.root, "compose", "upgrade", "x")
 
     assert answer.code == 2
     assert "a channel moves" in answer.err
