@@ -122,14 +122,13 @@ def _commit(
     workspace: Workspace, asset: AssetId, texts: tuple[str | None, str], message: str
 ) -> str | None:
     """Write the file and commit it alone; what is refused leaves it as it was."""
-    folder, (before, after) = workspace.folder(asset), texts
     is_governed = policy.load(workspace) is not None
     if is_governed:
         _refuse_unfinished(workspace, asset)
-    with unfinished.written(workspace, asset, (before, after)):
+    with unfinished.written(workspace, asset, texts):
         if is_governed:
             return signatures.commit(workspace, [asset], message)
-        return workspace.history.commit([folder.channels], message)
+        return workspace.history.commit([workspace.folder(asset).channels], message)
 
 
 def _refuse_unfinished(workspace: Workspace, asset: AssetId) -> None:

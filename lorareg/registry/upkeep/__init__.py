@@ -1,0 +1,1 @@
+"""What is reachable, what is broken, and what may go."""
