@@ -10,8 +10,8 @@ import typer
 from lorareg.cli import compose_wish
 from lorareg.cli.compose_check import Strict, checked, sentence
 from lorareg.cli.options import ExprArgument
-from lorareg.cli.root import err, out
-from lorareg.cli.show import Json, as_json, note, table
+from lorareg.cli.root import out
+from lorareg.cli.show import Json, as_json, note, table, warn
 from lorareg.errors import LoraregError
 from lorareg.registry.workspace import Workspace
 
@@ -173,7 +173,7 @@ def _show(made: _Made) -> None:
     from lorareg.weights.compose import measure
 
     for warning in made.composition.warnings:
-        err.print(f"[yellow]warning[/] {warning}", highlight=False)
+        warn(warning)
     merged, measured = made.merged, measure(made.composition)
     kept = (merged.retention if merged else None) or {}
     table(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lorareg.cli.options import ExprArgument
-from lorareg.cli.root import err, out
-from lorareg.cli.show import Json, as_json
+from lorareg.cli.root import out
+from lorareg.cli.show import Json, as_json, warn
 from lorareg.registry.finding import Finding
 from lorareg.registry.workspace import Workspace
 
@@ -77,24 +77,25 @@ def checked(
     report = run.check(workspace, composition, strict=strict, merged=merged, use=use)
     report.refuse()
     for finding in report.soft:
-        err.print("[yellow]warning[/]", end=" ")
-        err.print(sentence(finding), markup=False)
+        warn(sentence(finding))
     return report
 
 
 def _show(composition: Composition, report: Report) -> None:
     for warning in composition.warnings:
-        err.print(f"[yellow]warning[/] {warning}", highlight=False)
+        warn(warning)
     for line in _lines(report.conflicts) if report.conflicts else ():
         out.print(line, markup=False)
     for finding in report.findings:
         color, word = _mark(finding)
-        out.print(f"[{color}]{word}[/] {finding.what}", end="  ")
-        out.print(sentence(finding).removeprefix(f"{finding.what}: "), markup=False)
+        out.print(f"[{color}]{word}[/]", end=" ")
+        detail = sentence(finding).removeprefix(f"{finding.what}: ")
+        out.print(f"{finding.what}  {detail}", markup=False)
     terms = report.terms.document()
     credits = terms.pop("credits")
     told = {key.replace("_", " "): value for key, value in terms.items() if value}
-    out.print(f"terms  {', '.join(f'{key}: {_plain(value)}' for key, value in told.items())}")
+    shown = ", ".join(f"{key}: {_plain(value)}" for key, value in told.items())
+    out.print(f"terms  {shown}", markup=False)
     for line in credits:
         out.print(f"  credit {line}", markup=False)
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lorareg.cli.options import complete_ref
-from lorareg.cli.root import err, out
-from lorareg.cli.show import Json, as_json, note
+from lorareg.cli.root import out
+from lorareg.cli.show import Json, as_json, note, warn
 from lorareg.registry.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -88,5 +88,5 @@ def _preview(workspace: Workspace, sheet: Sheet, prompts: Sequence[str]) -> Prev
     try:
         return preview(workspace, sheet.composition, prompts, note)
     except LoraregError as error:
-        err.print(f"[yellow]warning[/] no preview: {error.what}", highlight=False)
+        warn(f"no preview: {error.what}")
         return Absent(f"Not run: {error.sentence}", error.fix)

@@ -29,8 +29,8 @@ def doctor(json: Json = False) -> None:
     else:
         for finding in findings:
             mark = "ok  " if finding.ok else "FAIL" if finding.is_hard else "note"
-            out.print(f"[{COLORS[mark]}]{mark}[/] {finding.what:<16}", end=" ")
-            out.print(finding.detail, markup=False)
+            out.print(f"[{COLORS[mark]}]{mark}[/]", end=" ")
+            out.print(f"{finding.what:<16} {finding.detail}", markup=False)
             if finding.fix:
                 out.print(f"     fix: {finding.fix}", markup=False)
     if not all(finding.ok or not finding.is_hard for finding in findings):

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from lorareg.cli.root import err, out
-from lorareg.cli.show import Json, as_json, note
+from lorareg.cli.root import out
+from lorareg.cli.show import Json, as_json, note, warn
 from lorareg.registry.ids import AssetId
 from lorareg.registry.workspace import Workspace
 
@@ -44,7 +44,7 @@ def import_(
     wish = importing.Wish(AssetId.parse(ref), path, base, trigger, from_pickle)
     found = importing.import_file(Workspace.find(), wish)
     for warning in found.warnings:
-        err.print(f"[yellow]warning[/] {warning}")
+        warn(warning)
     if json:
         as_json(asdict(found) | {"lock": found.lock.model_dump(mode="json", by_alias=True)})
         return

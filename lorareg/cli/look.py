@@ -64,7 +64,8 @@ def show(ref: RefArgument, json: Json = False) -> None:
         out.print(f"  {found['revoked']}", markup=False, style="red")
     _tree(found["manifest"], 1)
     if found["lineage"]:
-        out.print(f"[bold]lineage[/]  {' <- '.join([asset, *found['lineage']])}", highlight=False)
+        out.print("[bold]lineage[/]", end="  ")
+        out.print(" <- ".join([asset, *found["lineage"]]), markup=False)
     for sentence, verified in said["attestations"]:
         out.print(sentence, markup=False, style="" if verified else "yellow")
     out.print("[bold]lock[/]" if facts else "[yellow]not trained yet[/]")

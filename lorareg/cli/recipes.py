@@ -9,8 +9,8 @@ import typer
 
 from lorareg.cli.compose_check import checked
 from lorareg.cli.options import RefArgument
-from lorareg.cli.root import err, out
-from lorareg.cli.show import Json, as_json, findings, note, table
+from lorareg.cli.root import out
+from lorareg.cli.show import Json, as_json, findings, note, table, warn
 from lorareg.errors import NotFoundError
 from lorareg.registry.workspace import Workspace
 
@@ -75,7 +75,7 @@ def upgrade(
             workspace, composition, wanted, merged, write_file=bool(before.outputs), overwrite=True
         )
     for warning in composition.warnings:
-        err.print(f"[yellow]warning[/] {warning}")
+        warn(warning)
     if json:
         as_json({"asset": str(asset), "changes": [vars(change) for change in changes]})
     elif changes:
@@ -107,8 +107,8 @@ def explain(
     if json:
         as_json({"file": file.name, **told.model_dump(mode="json"), "registry": known})
         return
-    out.print(f"[bold]{file.name}[/]  {told.asset}  {told.fingerprint}", highlight=False)
-    out.print(f"base {told.base['model']}  {told.base['digest']}", highlight=False)
+    out.print(f"{file.name}  {told.asset}  {told.fingerprint}", markup=False)
+    out.print(f"base {told.base['model']}  {told.base['digest']}", markup=False)
     table(
         ("member", "weight", "tensors"),
         [(member.ref, str(member.strength), member.tensors) for member in told.members],

@@ -33,9 +33,9 @@ def init(
     if json:
         as_json({"root": str(workspace.root), "remotes": remotes})
         return
-    out.print(f"registry {workspace.settings.name} in {workspace.root}")
+    out.print(f"registry {workspace.settings.name} in {workspace.root}", markup=False)
     for name, url in remotes.items():
-        out.print(f"  bytes go to {name}: {url}")
+        out.print(f"  bytes go to {name}: {url}", markup=False)
     if any(Path(url).name == setup.LOCAL_STORAGE for url in remotes.values()):
         note("  that folder is on this machine only; for a team: lorareg init --remote s3://...")
 

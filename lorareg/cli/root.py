@@ -9,9 +9,9 @@ import time
 from typing import Any
 
 import typer
-from rich.console import Console
 from typer.core import TyperGroup
 
+from lorareg.cli.plain import PlainConsole
 from lorareg.errors import LoraregError
 
 # Of several processes that train as one, the first one speaks for all.
@@ -20,8 +20,8 @@ QUIET = "LOCAL_RANK" in os.environ and os.environ.get("RANK", "0") != "0"
 # one that is still alive then has an error of its own to tell.
 SECONDS_FOR_THE_FIRST = 10.0
 
-out = Console(highlight=False, soft_wrap=True, quiet=QUIET)
-err = Console(stderr=True, highlight=False, soft_wrap=True, quiet=QUIET)
+out = PlainConsole(highlight=False, soft_wrap=True, quiet=QUIET)
+err = PlainConsole(stderr=True, highlight=False, soft_wrap=True, quiet=QUIET)
 
 
 class Root(TyperGroup):

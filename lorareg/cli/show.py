@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.cells import cell_len
 
+from lorareg.cli.plain import plain, plain_json
 from lorareg.cli.root import err, out
 from lorareg.registry.finding import Finding
 
@@ -20,13 +21,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 def as_json(document: Any) -> None:
     """Print a JSON document, in ASCII where stdout cannot say everything."""
     is_utf8 = sys.stdout.encoding.lower().replace("-", "") == "utf8"
-    sys.stdout.write(json.dumps(document, ensure_ascii=not is_utf8, indent=2) + "\n")
+    text = json.dumps(document, ensure_ascii=not is_utf8, indent=2)
+    sys.stdout.write(plain_json(text) + "\n")
 
 
 def rows_as_json(rows: Sequence[Any]) -> None:
     """Print a JSON document that is a list, an element a line: fast to write, easy to grep."""
     is_utf8 = sys.stdout.encoding.lower().replace("-", "") == "utf8"
-    lines = [json.dumps(row, ensure_ascii=not is_utf8) for row in rows]
+    lines = [plain_json(json.dumps(row, ensure_ascii=not is_utf8)) for row in rows]
     sys.stdout.write("[\n" + ",\n".join(lines) + "\n]\n" if lines else "[]\n")
 
 
@@ -35,6 +37,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
     A long table, and one that goes into a file or a pipe, has a line for each row.
     """
+    rows = [[plain(cell) for cell in row] for row in rows]
     if out.is_terminal and len(rows) <= FOLDED_ROWS:
         _folded(heads, rows)
         return
@@ -75,8 +78,14 @@ def findings(of: str, found: Iterable[Finding]) -> None:
     for finding in found:
         bad = "[red]FAIL[/]" if finding.is_hard else "[yellow]warn[/]"
         mark = "[green]ok  [/]" if finding.ok else bad
-        out.print(f"{mark} {of} {finding.what}", end="  ")
-        out.print(finding.detail, markup=False)
+        out.print(mark, end=" ")
+        out.print(f"{of} {finding.what}  {finding.detail}", markup=False)
+
+
+def warn(text: str) -> None:
+    """Say on stderr what somebody should think about."""
+    err.print("[yellow]warning[/]", end=" ")
+    err.print(text, markup=False)
 
 
 def note(text: str) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from lorareg.errors import ExternalToolError, InvalidFileError, LoraregError
-from lorareg.registry.files import read_utf8
+from lorareg.registry.files import read_utf8, refuse_elsewhere
 
 MAX_BYTES = 1_000_000
 REMOTE_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
@@ -172,6 +172,7 @@ def check_remote(name: str, url: str) -> None:
 
 
 def _own_files(folder: Path) -> tuple[Path, Path]:
+    refuse_elsewhere(folder / "config")  # it is committed; the other is this machine's own
     return folder / "config", folder / "config.local"
 
 

@@ -111,6 +111,37 @@ def read_utf8(path: Path, *, max_bytes: int) -> str:
         ) from error
 
 
+def read_own(path: Path, *, max_bytes: int) -> str:
+    """Read a file that belongs to a registry itself, such as a manifest, a lock or a policy.
+
+    A commit can bring a link in its place, and what is wrong with a file is shown with its words:
+    so it may not lead to somebody's file elsewhere. Raises as ``read_utf8``.
+
+    Raises:
+        InvalidFileError: a link that leads out of the registry, or no file at all.
+    """
+    refuse_elsewhere(path)
+    return read_utf8(path, max_bytes=max_bytes)
+
+
+def refuse_elsewhere(path: Path) -> None:
+    """Refuse what stands in a file's place and is none of the registry; what is missing passes."""
+    fix = f"look at where it comes from, then restore it: git checkout -- {path.name}"
+    if path.is_symlink():
+        tops = (each for each in path.absolute().parents if (each / "lorareg.yaml").exists())
+        top = next(tops, None)
+        try:
+            leads_out = top is not None and not path.resolve().is_relative_to(top.resolve())
+        except (OSError, RuntimeError) as error:  # a loop
+            raise InvalidFileError(f"cannot read {path.name}", why=str(error), fix=fix) from error
+        if leads_out:
+            why = "it is a symbolic link that leads out of the registry"
+            raise InvalidFileError(f"{path.name} is refused", why=why, fix=fix)
+    if os.path.lexists(path) and not path.is_file():
+        what = "a folder" if path.is_dir() else "a link to nothing, a device or a pipe"
+        raise InvalidFileError(f"{path.name} is no file", why=f"it is {what}", fix=fix)
+
+
 def spoken(encoding: str | None) -> str:
     """How people call an encoding."""
     return SPOKEN.get(encoding, encoding) if encoding else "no text encoding known here"

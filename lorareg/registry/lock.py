@@ -14,7 +14,7 @@ from pydantic import Field, JsonValue
 
 from lorareg.errors import IntegrityError, InvalidFileError
 from lorareg.registry import digest, jsontext
-from lorareg.registry.files import read_utf8, write_atomically
+from lorareg.registry.files import read_own, write_atomically
 from lorareg.registry.origin import Digest, Origin
 from lorareg.registry.runfacts import Environment, Result
 from lorareg.registry.schema import Later, Strict, check
@@ -237,7 +237,7 @@ def load(path: Path) -> Lock | RecipeLock:
         NotFoundError: there is none.
         InvalidFileError: it is not one; it names every problem.
     """
-    return parse(read_utf8(path, max_bytes=MAX_BYTES), path)
+    return parse(read_own(path, max_bytes=MAX_BYTES), path)
 
 
 def parse(text: str, path: Path) -> Lock | RecipeLock:
@@ -258,7 +258,7 @@ def load_json(path: Path, name: str) -> Any:
         NotFoundError: there is none.
         InvalidFileError: it is not JSON, or has a key twice; errors call it ``name``.
     """
-    return _json(read_utf8(path, max_bytes=MAX_BYTES), name)
+    return _json(read_own(path, max_bytes=MAX_BYTES), name)
 
 
 def _json(text: str, name: str) -> Any:
@@ -278,7 +278,7 @@ def load_index(path: Path, inputs: Inputs) -> DatasetIndex:
     Raises:
         IntegrityError: its files do not have the digest of the lock.
     """
-    return parse_index(read_utf8(path, max_bytes=MAX_BYTES), path, inputs)
+    return parse_index(read_own(path, max_bytes=MAX_BYTES), path, inputs)
 
 
 def parse_index(text: str, path: Path, inputs: Inputs) -> DatasetIndex:

@@ -19,18 +19,9 @@ from lorareg.registry.ids import RECIPE, AssetId
 from lorareg.registry.manifest import Manifest
 from lorareg.registry.meter import Meter, Silent, spoken
 from lorareg.registry.pointer import Pointer, pointer_path
-from lorareg.registry.receiving import (
-    Pulled,
-    Say,
-    fetch_data,
-    fetch_weights,
-    pull,
-    pull_each,
-)
+from lorareg.registry.receiving import Say
 from lorareg.registry.tracking import Candidate
 from lorareg.registry.workspace import Workspace
-
-__all__ = ["Pulled", "Pushed", "fetch_data", "fetch_weights", "pull", "pull_each", "push"]
 
 TOP_FILES = ("lorareg.yaml", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore")
 TRIES = 30  # of announcing, while others push as well

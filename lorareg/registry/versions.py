@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lorareg.errors import IntegrityError, LoraregError, NotFoundError
-from lorareg.registry import recipe, sharing, yamlfile
+from lorareg.registry import receiving, recipe, yamlfile
 from lorareg.registry.access import revocation
 from lorareg.registry.files import replaced_atomically
 from lorareg.registry.ids import VERSION, AssetId, Ref
@@ -188,7 +188,7 @@ def _fetched(workspace: Workspace, state: Held) -> Path:
     with workspace.history.worktree(f"{state.asset}@{state.version}") as top:
         there = Workspace(top)
         there.store.borrow(workspace.store)
-        sharing.fetch_weights(there, state.asset)
+        receiving.fetch_weights(there, state.asset)
         found = there.folder(state.asset).weights
         if not workspace.holds(found, state.lock):
             raise IntegrityError(

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from lorareg.errors import InvalidFileError, NotFoundError
-from lorareg.registry.files import read_utf8, write_atomically
+from lorareg.registry.files import read_own, write_atomically
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
@@ -44,8 +44,9 @@ def load(path: Path) -> dict[str, Any]:
         raise NotFoundError(
             f"there is no {path.name} in {path.absolute().parent.name}/",
             why="it is a folder" if path.is_dir() else "",
+            fix=f"write it, or restore it: git checkout -- {path.name}",
         )
-    return parse(read_utf8(path, max_bytes=MAX_BYTES), path)
+    return parse(read_own(path, max_bytes=MAX_BYTES), path)
 
 
 def parse(text: str, path: Path) -> dict[str, Any]:
@@ -183,7 +184,7 @@ def edit(path: Path, changes: Mapping[str, Any], check: Callable[[dict[str, Any]
     Raises:
         InvalidFileError: the file is not valid, or a key leads through a value that is no mapping.
     """
-    text = edited(read_utf8(path, max_bytes=MAX_BYTES), changes, path)
+    text = edited(read_own(path, max_bytes=MAX_BYTES), changes, path)
     check(parse(text, path))
     write_atomically(path, text)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL.Image import Image
 
 from lorareg.errors import LoraregError
-from lorareg.registry import gitclone, scaffold, setup, sharing
+from lorareg.registry import gitclone, receiving, scaffold, setup, sharing
 from lorareg.registry.builtin import demo_data
 from lorareg.registry.expression import Expression
 from lorareg.registry.history import History
@@ -157,7 +157,7 @@ def _share(workspace: Workspace, top: Path, tour: Tour, say: Callable[[str], Non
     say(f"git clone {top.name}/origin.git teammate && cd teammate && lorareg pull")
     mate = Workspace(gitclone.clone(str(top / "origin.git"), top / "teammate").root)
     _know_the_committer(mate.history)
-    pulled = sharing.pull(mate, assets, lambda text: None)
+    pulled = receiving.pull(mate, assets, lambda text: None)
     files = sum(pulled.verified.values())
     tour.rows.append(("teammate's pull", f"{files} files compared with the locks", "verified"))
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lorareg.errors import NotFoundError
-from lorareg.registry import lineage, lock, sharing, versions
+from lorareg.registry import lineage, lock, receiving, versions
 from lorareg.registry.access import permission
 from lorareg.registry.attestation import Verdict
 from lorareg.registry.differences import environment_changes
@@ -130,7 +130,7 @@ def _fetch_data(clean: Workspace, asset: AssetId) -> None:
             fix=f"lorareg push {asset} where the data are",
         )
     if missing:
-        sharing.fetch_data(clean, asset)
+        receiving.fetch_data(clean, asset)
 
 
 def _trained(known: Lock) -> TrainedLock:
@@ -210,7 +210,7 @@ def _distance(
 ) -> float | None:
     """Relative difference to the locked weights, if they can be had."""
     try:
-        sharing.pull(clean, [asset], lambda text: None)
+        receiving.pull(clean, [asset], lambda text: None)
     except NotFoundError:
         return None
     folder = clean.folder(asset).weights

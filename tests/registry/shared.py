@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorareg.registry import dvcconfig, lock, sharing, tensors
+from lorareg.registry import dvcconfig, lock, receiving, sharing, tensors
 from lorareg.registry.ids import AssetId
 from lorareg.registry.receiving import Pulled
 from lorareg.registry.sharing import Pushed
@@ -69,7 +69,7 @@ class Member:
 
     def pull(self, *assets: AssetId) -> Pulled:
         self.workspace.history.pull()
-        return sharing.pull_each(self.workspace, assets or list(self.workspace.assets()), print)
+        return receiving.pull_each(self.workspace, assets or list(self.workspace.assets()), print)
 
     def weights(self, asset: AssetId) -> Path:
         return self.workspace.folder(asset).weights / FILE

@@ -18,6 +18,7 @@ from transformers import AutoTokenizer, CLIPTokenizer
 from lorareg.errors import InvalidFileError, NotFoundError
 from lorareg.registry import builtin
 from lorareg.registry.base import ResolvedBase
+from lorareg.registry.memory import Memory
 from lorareg.trainers.data.check.captions import check
 from lorareg.trainers.data.check.tokens import TokenCounter, uncounted
 
@@ -203,8 +204,9 @@ def test_counts_are_remembered_for_the_tokenizer_they_were_made_with(
     cache = tmp_path / "cache" / "tokens.sqlite"
     first = counter(folder, cache).count([CAPTION, "cat"])
     with sqlite3.connect(cache) as database:
-        known = str(first[CAPTION])
-        database.execute("update tokens set counts = '7 7' where counts = ?", [known])
+        known = f"%{first[CAPTION]}"
+        ((key,),) = database.execute("select caption from tokens where counts like ?", [known])
+    Memory(cache, "tokens", "caption", "counts").remember({key: "7 7"})
 
     remembered = counter(folder, cache).count([CAPTION, "cat"])
     edit(folder / "text_encoder" / "config.json", max_position_embeddings=20)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from lorareg.errors import LoraregError
 from lorareg.registry import gittrail
-from lorareg.registry.access import authority, codeowners, policy, signatures
+from lorareg.registry.access import authority, codeowners, policy, statements
 from lorareg.registry.access.judge import POLICY_STATEMENT
 from lorareg.registry.access.policy import Policy
-from lorareg.registry.access.signatures import GOVERNED, POLICY, POLICY_FILES
+from lorareg.registry.access.statements import GOVERNED, POLICY, POLICY_FILES
 from lorareg.registry.access.walk import FOLDER
 from lorareg.registry.finding import Finding
 from lorareg.registry.ids import AssetId
@@ -62,7 +62,7 @@ def unsigned(workspace: Workspace, subjects: Sequence[str]) -> Iterator[Unsigned
     for subject in subjects:
         names = POLICY_FILES if subject == POLICY else GOVERNED
         folder = FOLDER if subject == POLICY else f"{FOLDER}/{subject}"
-        here = signatures.digests(workspace.root / folder, names)
+        here = statements.digests(workspace.root / folder, names)
         place = found.place(subject)
         link = place.links[0] if place.links else None
         if place.problem:

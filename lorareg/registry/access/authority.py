@@ -13,11 +13,11 @@ from weakref import WeakKeyDictionary
 
 from lorareg.errors import IntegrityError, LoraregError
 from lorareg.registry import gittrail
-from lorareg.registry.access import policy, signatures
+from lorareg.registry.access import policy, statements
 from lorareg.registry.access.chain import Link, Place
 from lorareg.registry.access.judge import SIGNATURE
 from lorareg.registry.access.ledger import Ledger, at_commit
-from lorareg.registry.access.signatures import POLICY
+from lorareg.registry.access.statements import POLICY
 from lorareg.registry.finding import Finding
 from lorareg.registry.gitcommand import call
 from lorareg.registry.history import History
@@ -177,7 +177,7 @@ def _stamp(workspace: Workspace) -> Stamp | None:
 def _had_a_policy(workspace: Workspace, head: str | None) -> bool:
     if head is None:
         return False
-    statement = f":(literal){signatures.POLICY_SIGNATURE}"
+    statement = f":(literal){statements.POLICY_SIGNATURE}"
     if call(workspace.root, ["rev-list", "--max-count=1", head, "--", statement]).line:
         return True
     return pinned(workspace) is not None and not _is_before_the_policy(workspace.history)
@@ -231,7 +231,7 @@ def _root_finding(workspace: Workspace, link: Link) -> Finding:
 
 def _is_before_the_policy(history: History) -> bool:
     """Whether HEAD is an old commit, checked out to look at: the policy came after it."""
-    command = ["rev-list", "--all", "--max-count=1", "--", signatures.POLICY_SIGNATURE]
+    command = ["rev-list", "--all", "--max-count=1", "--", statements.POLICY_SIGNATURE]
     newest, head = call(history.root, command).line, history.head()
     return bool(newest and head) and gittrail.is_ancestor(history.root, head or "", newest)
 

@@ -15,7 +15,7 @@ from lorareg.registry import yamlfile
 from lorareg.registry.access import ownership
 from lorareg.registry.access.ownership import Documents
 from lorareg.registry.access.policy import ANY_KIND, FILE, Policy
-from lorareg.registry.files import read_utf8
+from lorareg.registry.files import read_own
 from lorareg.registry.finding import Finding
 from lorareg.registry.ids import AssetId
 from lorareg.registry.workspace import Workspace
@@ -106,7 +106,7 @@ def _up_to_date(workspace: Workspace, policy: Policy) -> Finding:
     if len(wanted) > MAX_BYTES:
         detail = f"{len(wanted)} bytes; GitHub reads {MAX_BYTES} at most"
         return Finding(False, CODEOWNERS, detail, "let groups own kinds, not single assets")
-    if read_utf8(file, max_bytes=2 * MAX_BYTES) != wanted:
+    if read_own(file, max_bytes=2 * MAX_BYTES) != wanted:
         return Finding(False, CODEOWNERS, "is not what policy and manifests say", APPLY)
     return Finding(True, CODEOWNERS, "is what policy and manifests say")
 
@@ -124,7 +124,7 @@ def _documents(workspace: Workspace, asset: AssetId) -> Documents:
         (ownership.CHANNELS, folder.channels),
     ):
         try:
-            texts[name] = read_utf8(path, max_bytes=yamlfile.MAX_BYTES)
+            texts[name] = read_own(path, max_bytes=yamlfile.MAX_BYTES)
         except LoraregError:
             continue  # a broken one is named by the check of the asset
     return Documents.of({}, texts)

@@ -8,7 +8,15 @@ from pathlib import Path
 
 from lorareg.errors import LoraregError, NotFoundError
 from lorareg.registry import digest
-from lorareg.registry.access import authority, codeowners, people, policy, signatures, signing
+from lorareg.registry.access import (
+    authority,
+    codeowners,
+    people,
+    policy,
+    signatures,
+    signing,
+    statements,
+)
 from lorareg.registry.access.people import Entry
 from lorareg.registry.access.standing import Standing
 from lorareg.registry.files import write_atomically
@@ -95,7 +103,7 @@ def change(
     standing = Standing.of(workspace)
     if entry or gone:
         standing.maintainer()
-        standing.refuse_unreviewed([signatures.POLICY], is_reviewed=False)
+        standing.refuse_unreviewed([statements.POLICY], is_reviewed=False)
     with _restored(workspace):
         if entry:
             people.add(workspace, entry)
@@ -130,7 +138,7 @@ def _sign_what_is_committed(workspace: Workspace) -> Sequence[Path]:
     """Statements of the assets that nobody is working on; the others are signed when pushed."""
     if workspace.history.head() is None:
         return []
-    if authority.is_enforced(workspace) and authority.last_valid(workspace, signatures.POLICY):
+    if authority.is_enforced(workspace) and authority.last_valid(workspace, statements.POLICY):
         return []
     changed = {path.parts[1:3] for path in workspace.history.changed([workspace.manifests])}
     ready = [asset for asset in workspace.assets() if (asset.kind, asset.name) not in changed]
@@ -151,7 +159,7 @@ def _workflow(workspace: Workspace) -> Path:
     file = workspace.root / CI
     if not file.is_file():
         root = authority.pinned(workspace)
-        root = root or digest.of_file(workspace.root / signatures.POLICY_SIGNATURE)
+        root = root or digest.of_file(workspace.root / statements.POLICY_SIGNATURE)
         branch = workspace.history.branch() or "main"
         text = WORKFLOW.format(branch=branch, pin=authority.PIN, root=root)
         write_atomically(file, text)
@@ -161,13 +169,13 @@ def _workflow(workspace: Workspace) -> Path:
 def sign(workspace: Workspace, subjects: Sequence[str]) -> list[str]:
     """Sign what was looked at: the policy first, since it judges the rest; returns the commits."""
     made = []
-    if signatures.POLICY in subjects:
+    if statements.POLICY in subjects:
         made.append(
             signatures.commit_policy(
                 workspace, "Sign the policy", [_codeowners(workspace)], is_reviewed=True
             )
         )
-    assets = [AssetId.parse(name) for name in subjects if name != signatures.POLICY]
+    assets = [AssetId.parse(name) for name in subjects if name != statements.POLICY]
     if assets:
         written = signatures.sign(workspace, assets, is_reviewed=True)
         folders = [workspace.folder(asset).path for asset in assets]

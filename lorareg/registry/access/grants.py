@@ -16,7 +16,7 @@ from pydantic import Field
 
 from lorareg.errors import LoraregError, NotFoundError
 from lorareg.registry import yamlfile
-from lorareg.registry.files import read_utf8, write_atomically
+from lorareg.registry.files import read_own, write_atomically
 from lorareg.registry.ids import AssetId
 from lorareg.registry.schema import Strict, check
 from lorareg.registry.workspace import Workspace
@@ -204,7 +204,7 @@ def _plain(purpose: str) -> str:
 
 
 def _text(path: Path) -> str:
-    return read_utf8(path, max_bytes=yamlfile.MAX_BYTES) if path.is_file() else HEAD
+    return read_own(path, max_bytes=yamlfile.MAX_BYTES) if path.is_file() else HEAD
 
 
 def _without(text: str, before: Sequence[Grant], gone: Sequence[Grant], path: Path) -> str:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from lorareg.errors import LoraregError
 from lorareg.registry import digest, gittrail, yamlfile
-from lorareg.registry.access import chain, ownership, policy, signatures, signing
+from lorareg.registry.access import chain, ownership, policy, signing, statements
 from lorareg.registry.access.chain import Link, Place, Problem
 from lorareg.registry.access.ownership import CHANNELS, MANIFEST, Documents
 from lorareg.registry.access.policy import Policy
-from lorareg.registry.access.signatures import POLICY_FILES, Statement
+from lorareg.registry.access.statements import POLICY_FILES, Statement
 from lorareg.registry.ids import AssetId
 from lorareg.registry.memory import Memory
 from lorareg.registry.workspace import Workspace
@@ -68,21 +68,21 @@ class Judge:
         wanted = set(blobs)
         self._contents = {k: v for k, v in self._contents.items() if k in wanted}
         missing = wanted - self._contents.keys()
-        self._contents.update(gittrail.blobs(self._root, missing, signatures.MAX_BYTES))
+        self._contents.update(gittrail.blobs(self._root, missing, statements.MAX_BYTES))
 
-    def verify_many(self, statements: Iterable[str], signers: str) -> None:
+    def verify_many(self, blobs: Iterable[str], signers: str) -> None:
         """Find out who made many signatures, several at a time.
 
         Args:
-            statements: their blobs.
+            blobs: of the statements.
             signers: blob of the allowed_signers whose keys to try.
         """
         asked: dict[str, tuple[Statement, str]] = {}
         with suppress(_InvalidError):
             lines = _by_person(self._text({signers: signers}, signers))
-            for blob in statements:
+            for blob in blobs:
                 with suppress(LoraregError, _InvalidError):
-                    found = signatures.parse(self._text({blob: blob}, blob), SIGNATURE)
+                    found = statements.parse(self._text({blob: blob}, blob), SIGNATURE)
                     theirs = lines.get(found.by, "")
                     asked[_question(found, theirs)] = found, theirs
         known = self._memory.recall(asked)
@@ -109,7 +109,7 @@ class Judge:
         """Where the policy stands after a commit that changed its files."""
 
         def decide() -> Link:
-            statement, link = self._statement(blobs, POLICY_STATEMENT, signatures.POLICY, commit)
+            statement, link = self._statement(blobs, POLICY_STATEMENT, statements.POLICY, commit)
             self._same_files(blobs, statement, POLICY_FILES)
             same, others = _split(before, link)
             if same and not others:
@@ -176,7 +176,7 @@ class Judge:
             raise _InvalidError(name, "is missing: nobody signed this state")
         text = self._text(blobs, name)
         try:
-            statement = signatures.parse(text, name)
+            statement = statements.parse(text, name)
         except LoraregError as error:
             raise _InvalidError(name, error.sentence) from error
         if statement.subject != subject:
@@ -227,9 +227,9 @@ class Judge:
 
     def _content(self, blob: str, name: str) -> bytes:
         if blob not in self._contents:
-            self._contents.update(gittrail.blobs(self._root, [blob], signatures.MAX_BYTES))
+            self._contents.update(gittrail.blobs(self._root, [blob], statements.MAX_BYTES))
         if blob not in self._contents:
-            raise _InvalidError(name, f"is larger than {signatures.MAX_BYTES} bytes")
+            raise _InvalidError(name, f"is larger than {statements.MAX_BYTES} bytes")
         return self._contents[blob]
 
 

@@ -15,7 +15,7 @@ from lorareg.registry import digest, gittrail
 from lorareg.registry.access import chain
 from lorareg.registry.access.chain import Place
 from lorareg.registry.access.judge import POLICY_STATEMENT, SIGNATURE, Judge, Rules
-from lorareg.registry.access.signatures import GOVERNED, POLICY, POLICY_FILES
+from lorareg.registry.access.statements import GOVERNED, POLICY, POLICY_FILES
 from lorareg.registry.access.walk import FOLDER, ForkedBeforeError, Table, unsigned_files, walk
 from lorareg.registry.gitcommand import call
 from lorareg.registry.history import MAX_BYTES

@@ -17,7 +17,7 @@ from lorareg.errors import InvalidFileError, LoraregError, NotFoundError
 from lorareg.registry import yamlfile
 from lorareg.registry.access import signing
 from lorareg.registry.fields import Person, Slug, Text
-from lorareg.registry.files import read_utf8
+from lorareg.registry.files import read_own, refuse_elsewhere
 from lorareg.registry.schema import Strict, check
 from lorareg.registry.workspace import Workspace
 
@@ -147,6 +147,7 @@ def load(workspace: Workspace) -> Policy | None:
         InvalidFileError: it names every problem.
     """
     file = workspace.root / FILE
+    refuse_elsewhere(file)  # what cannot be read is not taken for a registry of one
     return parse(yamlfile.load(file)) if file.is_file() else None
 
 
@@ -166,7 +167,7 @@ def signers(workspace: Workspace, revision: str | None = None) -> str:
     if revision is not None:
         return _text_at(workspace, SIGNERS, revision) or ""
     file = workspace.root / SIGNERS
-    return read_utf8(file, max_bytes=MAX_BYTES) if file.is_file() else ""
+    return read_own(file, max_bytes=MAX_BYTES) if file.is_file() else ""
 
 
 def me(workspace: Workspace) -> str | None:

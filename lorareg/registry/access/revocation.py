@@ -21,7 +21,7 @@ from lorareg.registry import jsontext, lock
 from lorareg.registry.access import marks
 from lorareg.registry.access.marks import FILE
 from lorareg.registry.assetfolder import AssetFolder
-from lorareg.registry.files import read_utf8
+from lorareg.registry.files import read_own, refuse_elsewhere
 from lorareg.registry.ids import VERSION, AssetId
 from lorareg.registry.lock import ImportedLock, Lock, RecipeLock, TrainedLock
 from lorareg.registry.origin import Digest
@@ -202,11 +202,12 @@ def of_folder(folder: AssetFolder) -> Tombstones:
     """The tombstones in the folder of an asset; raises as ``load``."""
     asset, path = folder.id, folder.revoked
     name = f"manifests/{asset}/{FILE}"
+    refuse_elsewhere(path)  # what cannot be read is not taken for no tombstone
     if not path.is_file():
         return Tombstones(asset=str(asset))
     restore = f"restore it: git checkout -- {name}"
     try:
-        document = jsontext.parse(read_utf8(path, max_bytes=MAX_BYTES))
+        document = jsontext.parse(read_own(path, max_bytes=MAX_BYTES))
     except ValueError as error:
         raise InvalidFileError(f"{name} is not JSON", why=str(error), fix=restore) from error
     found = check(Tombstones, document, name, fix=restore)

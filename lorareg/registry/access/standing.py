@@ -13,7 +13,7 @@ from lorareg.registry.access.chain import Link, Place
 from lorareg.registry.access.judge import Rules
 from lorareg.registry.access.ledger import Ledger
 from lorareg.registry.access.ownership import Documents
-from lorareg.registry.access.signatures import POLICY
+from lorareg.registry.access.statements import POLICY
 from lorareg.registry.ids import AssetId
 from lorareg.registry.workspace import Workspace
 

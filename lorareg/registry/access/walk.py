@@ -14,7 +14,7 @@ from lorareg.registry import gittrail
 from lorareg.registry.access import chain
 from lorareg.registry.access.chain import Link, Place, Problem
 from lorareg.registry.access.judge import POLICY_STATEMENT, RULED_BY, SIGNATURE, Judge
-from lorareg.registry.access.signatures import GOVERNED, POLICY, POLICY_FILES
+from lorareg.registry.access.statements import GOVERNED, POLICY, POLICY_FILES
 from lorareg.registry.gittrail import Step
 from lorareg.registry.ids import SLUG, AssetId
 

@@ -16,7 +16,7 @@ from lorareg.errors import IntegrityError, InvalidFileError, NotFoundError
 from lorareg.registry import digest, jsontext, lock
 from lorareg.registry.access import policy
 from lorareg.registry.fields import Revision
-from lorareg.registry.files import read_utf8
+from lorareg.registry.files import read_own
 from lorareg.registry.ids import VERSION, AssetId
 from lorareg.registry.origin import Digest
 from lorareg.registry.releases.levels import Level
@@ -81,7 +81,7 @@ def load(workspace: Workspace, asset: AssetId) -> Ledger:
     file = workspace.folder(asset).releases
     if not file.is_file():
         return Ledger(asset=str(asset))
-    return _parse(read_utf8(file, max_bytes=MAX_BYTES), asset)
+    return _parse(read_own(file, max_bytes=MAX_BYTES), asset)
 
 
 def at(workspace: Workspace, asset: AssetId, revision: str) -> Ledger:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lorareg.errors import LoraregError, listed
-from lorareg.registry import gitblobs, sharing
+from lorareg.registry import gitblobs, receiving
 from lorareg.registry.access import revocation, signatures
 from lorareg.registry.files import write_atomically
 from lorareg.registry.ids import AssetId
@@ -69,7 +69,7 @@ def restore(workspace: Workspace, state: Held, say: Say) -> Restored:
         else:
             write_atomically(folder.path / name, data)
     if state.lock.outputs:
-        sharing.fetch_weights(workspace, asset)
+        receiving.fetch_weights(workspace, asset)
     made = signatures.commit(workspace, [asset], f"Restore {asset} {version}")
     say(f"committed {made[:10]}" if made else f"{asset} was at {version} already")
     return Restored(asset, version, made, changes)
@@ -116,4 +116,4 @@ def _bring(workspace: Workspace, asset: AssetId, commit: str) -> None:
     with workspace.history.worktree(commit) as top:
         there = Workspace(top)
         there.store.borrow(workspace.store)
-        sharing.fetch_weights(there, asset)
+        receiving.fetch_weights(there, asset)

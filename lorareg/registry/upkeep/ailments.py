@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from lorareg.errors import LoraregError
 from lorareg.registry import dvcconfig, jsontext, pointer, yamlfile
 from lorareg.registry.assetfolder import AssetFolder
-from lorareg.registry.files import read_utf8
+from lorareg.registry.files import read_own
 from lorareg.registry.finding import Finding
 from lorareg.registry.ids import RECIPE
 from lorareg.registry.objects import Objects
@@ -59,7 +60,7 @@ def _unreadable(folder: AssetFolder) -> Iterator[Finding]:
             continue
         name = f"manifests/{folder.id}/{path.name}"
         try:
-            text = read_utf8(path, max_bytes=MAX_BYTES)
+            text = read_own(path, max_bytes=MAX_BYTES)
             if CONFLICT.search(text):
                 detail = "holds the marks of a merge that was not ended"
                 fix = f"git checkout --ours -- {name}, or --theirs, or edit it; then git add {name}"
@@ -90,7 +91,9 @@ def _pairs(folder: AssetFolder) -> Iterator[Finding]:
         detail = "weights.dvc is there without a lock: nothing says what its bytes should be"
         yield Finding(False, name, detail, f"git checkout -- {name}/lock.json, or {_make(folder)}")
     if folder.lock.is_file() and not folder.pointer.is_file() and not folder.weights.is_dir():
-        known = jsontext.parse(read_utf8(folder.lock, max_bytes=MAX_BYTES))
+        known = None
+        with suppress(LoraregError, ValueError):  # a lock that is broken was named before
+            known = jsontext.parse(read_own(folder.lock, max_bytes=MAX_BYTES))
         if isinstance(known, dict) and known.get("outputs"):
             detail = "the lock promises weights, but there is no weights.dvc to fetch them by"
             fix = f"git checkout -- {name}/weights.dvc, or {_make(folder)}"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lorareg.errors import IntegrityError, NotFoundError
-from lorareg.registry import sharing, tensors
+from lorareg.registry import receiving, tensors
 from lorareg.registry.lineage import Ancestor
 from lorareg.registry.manifest import Manifest
 from lorareg.registry.workspace import Workspace
@@ -66,7 +66,7 @@ def fetch(workspace: Workspace, parent: Ancestor, child: Manifest) -> None:
         NotFoundError: neither the cache nor a remote has them.
     """
     try:
-        sharing.fetch_weights(workspace, parent.asset)
+        receiving.fetch_weights(workspace, parent.asset)
     except NotFoundError as error:
         why = error.sentence
     else:

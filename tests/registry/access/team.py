@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorareg.registry import digest, lock
-from lorareg.registry.access import signatures, signing
+from lorareg.registry.access import signatures, signing, statements
 from lorareg.registry.ids import AssetId
 from lorareg.registry.workspace import Workspace
 
@@ -114,12 +114,12 @@ class Team:
         """Write a statement by hand, as somebody who knows the format would."""
         is_policy = subject == "policy"
         folder = self.root / "manifests" / ("" if is_policy else subject)
-        names = signatures.POLICY_FILES if is_policy else signatures.GOVERNED
-        plain = signatures.Statement(
+        names = statements.POLICY_FILES if is_policy else statements.GOVERNED
+        plain = statements.Statement(
             subject=subject,
             serial=serial,
             previous=previous,
-            files=signatures.digests(folder, names),
+            files=statements.digests(folder, names),
             by=by,
         )
         signed_by = signing.Key(self.keys / key, self.public(key))
@@ -130,7 +130,7 @@ class Team:
         """Serial and digest of what is signed now, which a forger can read too."""
         name = "policy.signature.json" if subject == "policy" else f"{subject}/signature.json"
         text = (self.root / "manifests" / name).read_text(encoding="utf-8")
-        return signatures.parse(text, name).serial, digest.of_bytes(text.encode())
+        return statements.parse(text, name).serial, digest.of_bytes(text.encode())
 
     def forge_next(self, subject: str, by: str, key: str) -> None:
         """The statement that would come next, made with a key of one's choice."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lorareg.errors import InvalidFileError, LoraregError, NotFoundError
-from lorareg.registry.access import permission, revocation, signatures, tombstones, uses
+from lorareg.registry.access import permission, revocation, statements, tombstones, uses
 from lorareg.registry.access.downstream import Downstream
 from lorareg.registry.access.grants import Use
 from lorareg.registry.access.revocation import Lifted, Tombstone
@@ -332,7 +332,7 @@ def test_an_owner_s_tombstone_is_signed_and_a_stranger_s_is_not_written(team: Te
     assert tombstones.entomb(team.sit_down("alice"), TEAMS_ZHANGSAN, by_alice)
 
     text = (team.root / "manifests/character/zhangsan/signature.json").read_text()
-    statement = signatures.parse(text, "signature.json")
+    statement = statements.parse(text, "signature.json")
     assert "revoked.json" in statement.files
     assert statement.by == "alice"
     assert team.git("status", "--porcelain") == ""
