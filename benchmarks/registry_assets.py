@@ -116,7 +116,7 @@ class _Writer:
         dataset = self._dataset(asset)
         document = self._lock(asset, dataset, file, body, pointed)
         _write(folder.lock, document)
-        index = {"files": dataset, "records": {}, "statistics": {"pictures": PICTURES}}
+        index = {"files": dataset, "records": {}, "statistics": {}}
         _write(folder.dataset, index)
         output = document["outputs"][file]
         return Made(asset, file, output["sha256"], output["tensors"])

@@ -167,7 +167,6 @@ def _clone(template: Path, place: Path) -> Path:
     git(root, "remote", "add", "origin", str(far))
     git(root, "push", "--quiet", "origin", "main")
     (root / ".dvc" / "config").write_text(CONFIG.format(remote=remote), encoding="utf-8")
-    os.sync()
     return root
 
 

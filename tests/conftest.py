@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 TESTS = Path(__file__).parent
+LONGEST = 0 if "LORAREG_FAULTS" in os.environ else 900
+"""Seconds for a test with its fixtures, since what it waits for may never come; 0: no limit."""
 
 # no deadline: the machines that run this are shared; fixed draws: a red build can be repeated
 settings.register_profile("lorareg", deadline=None, derandomize=True, max_examples=60)
@@ -21,6 +25,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="Write the golden files anew; read the diff before committing it.",
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c_reaches_children() -> None:
+    """A job in a script's background ignores Ctrl-C, and so would all that its tests start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """A test that hangs fails, and the others go on."""
+
+    def give_up(number: int, frame: object) -> None:
+        raise TimeoutError(f"{item.nodeid} did not end in {LONGEST} s")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(LONGEST)
+    try:
+        return (yield)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture

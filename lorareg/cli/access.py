@@ -221,9 +221,9 @@ def _committed(workspace: Workspace, asset: AssetId, changed: Changed, message: 
 
 
 def _say_gate(workspace: Workspace, asset: AssetId) -> None:
-    from lorareg.registry.access.downstream import hub_repo
+    from lorareg.registry.publication import repo_of
 
-    if repo := hub_repo(workspace, asset):
+    if repo := repo_of(workspace, asset):
         note(f"the gate of {repo} follows with: lorareg access sync {asset}")
 
 

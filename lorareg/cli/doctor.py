@@ -67,6 +67,9 @@ def _registry() -> list[Finding]:
     try:
         workspace = Workspace.find()
     except LoraregError as error:
+        if Path("manifests").is_dir():
+            fix = "git checkout -- lorareg.yaml; if there never was one: lorareg init"
+            return [Finding(False, "registry", "manifests/ is here, lorareg.yaml is not", fix)]
         return [Finding(True, "registry", f"none here ({error.fix})")]
     try:
         found = [Finding(True, "registry", workspace.settings.name)]
@@ -74,7 +77,7 @@ def _registry() -> list[Finding]:
         if remotes:
             found.append(Finding(True, "DVC remotes", remotes))
     except LoraregError as error:
-        found = [Finding(False, "registry", error.what, error.fix)]
+        found = [Finding(False, "registry", error.sentence, error.fix)]
     return [*found, *diagnose(workspace), *_states(workspace)]
 
 
@@ -82,9 +85,14 @@ def _states(workspace: Workspace) -> Iterator[Finding]:
     """Assets whose files cannot be used as they are; stale and missing ones are no defect."""
     from lorareg.trainers.states import States
 
-    for each in States(workspace).of(list(workspace.assets())):
-        if each.state in ("invalid", "modified"):
-            fix = (
-                f"lorareg pull {each.asset}, or train it again" if each.state == "modified" else ""
-            )
-            yield Finding(False, str(each.asset), f"{each.state}: {each.reasons[0]}", fix)
+    fixes = {
+        "modified": "lorareg pull {}, or train it again",
+        "invalid": "lorareg verify {} says what to do",
+    }
+    try:
+        for each in States(workspace).of(list(workspace.assets())):
+            if fix := fixes.get(each.state):
+                detail = f"{each.state}: {each.reasons[0]}"
+                yield Finding(False, str(each.asset), detail, fix.format(each.asset))
+    except LoraregError as error:
+        yield Finding(False, "states", error.sentence, error.fix)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from rich.console import Console
@@ -15,17 +16,22 @@ IN_JSON = {code: f"\\u{code:04x}" for code in (*range(127, 160), *_TURNING)}
 """What JSON would let through as it is; the rest it escapes itself."""
 
 
-def plain(text: str) -> str:
-    r"""The text with such characters spelled out.
+PASSWORD = re.compile(r"(://[^/@:\s\"']*):[^/@\s\"']+@")
 
-    >>> print(plain("a\x1b[2Jb"))
-    a\x1b[2Jb
+
+def plain(text: str) -> str:
+    r"""The text with such characters spelled out, and without passwords in addresses.
+
+    >>> print(plain("a\x1b[2Jb of s3://ann:secret@host/x"))
+    a\x1b[2Jb of s3://ann:***@host/x
     """
+    text = PASSWORD.sub(r"\1:***@", text) if "://" in text else text
     return text if text.isascii() and text.isprintable() else text.translate(SHOWN)
 
 
 def plain_json(text: str) -> str:
     """The same for a JSON document, in JSON's own escapes."""
+    text = PASSWORD.sub(r"\1:***@", text) if "://" in text else text
     return text if text.isascii() and "\x7f" not in text else text.translate(IN_JSON)
 
 

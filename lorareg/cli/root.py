@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from lorareg.cli.plain import PlainConsole
+from lorareg.cli.plain import PlainConsole, plain_json
 from lorareg.errors import LoraregError
 
 # Of several processes that train as one, the first one speaks for all.
@@ -81,7 +81,7 @@ def show_error(error: LoraregError, *, as_json: bool) -> None:
     """Print what, why and fix for people, and for programs that asked for JSON on stdout."""
     if as_json:
         words = {"what": error.what, "why": error.why, "fix": error.fix}
-        sys.stdout.write(json.dumps({"error": words}, indent=2) + "\n")
+        sys.stdout.write(plain_json(json.dumps({"error": words}, indent=2)) + "\n")
     err.print("[bold red]error[/]", end=" ")
     err.print(error.what, markup=False)
     if error.why:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorareg.errors import InvalidFileError, NotFoundError
+from lorareg.errors import ExternalToolError, InvalidFileError, NotFoundError
 from lorareg.registry import gitblobs, pointer
 from lorareg.registry.gitcommand import call
 from lorareg.registry.gitpush import Outgoing
@@ -89,6 +89,38 @@ def push(workspace: Workspace, each: Announced, meter: Meter) -> Moved:
         there = Store(top)
         there.borrow(store)
         return there.push([there.pointer(top / file.relative_to(workspace.root))], meter)
+
+
+def refuse_vanished(workspace: Workspace, what: Outgoing) -> None:
+    """Refuse to begin a folder remote anew where the one that others were promised is away.
+
+    A disk that is not mounted would get what is new, and hide it when the disk comes back.
+
+    Raises:
+        ExternalToolError: it names the folder.
+    """
+    store = workspace.store
+    tops = {
+        name: there.folder.parents[1]
+        for name in store.remotes()
+        if (there := store.folder_of(name)) is not None
+    }
+    away = {name: top for name, top in tops.items() if not top.exists()}
+    if not away:
+        return
+    for head in what.known:
+        listed = call(workspace.root, ["ls-tree", "-r", "-z", head]).must_succeed().text
+        lines = [line.partition("\t") for line in listed.split("\0") if line.endswith(".dvc")]
+        found = {(name, fields.split()[2]): head for fields, _, name in lines}
+        for each in _read(workspace, found):
+            remote = each.pointer.remote or store.default_remote() or ""
+            if remote in away:
+                raise ExternalToolError(
+                    f"the DVC remote {remote!r} is not there",
+                    why=f"there is no folder {away[remote]}, and it has bytes that were announced",
+                    fix=f"mount it, or correct its address: dvc remote modify {remote} url FOLDER; "
+                    f"where its bytes are lost: mkdir -p '{away[remote]}'",
+                )
 
 
 def refusal(lost: Announced, error: NotFoundError, what: Outgoing) -> NotFoundError:

@@ -36,6 +36,7 @@ def verify(workspace: Workspace, asset: AssetId, pointers: Sequence[Pointer]) ->
     for tracked in pointers:
         files = workspace.store.cached_files(tracked)
         problems = {name: why for name, path in files.items() if (why := _corrupt(path))}
+        damaged = [f"files/md5/{files[name].parent.name}/{files[name].name}" for name in problems]
         if tracked.path == folder.weights:
             problems |= _wrong_weights(files, found.outputs if found else {})
             count += len(files)
@@ -49,7 +50,9 @@ def verify(workspace: Workspace, asset: AssetId, pointers: Sequence[Pointer]) ->
             raise IntegrityError(
                 f"{asset}: {name}/ from the remote is refused",
                 why="\n" + listed([f"{file}: {why}" for file, why in sorted(problems.items())]),
-                fix="nothing of it was put in place; ask its owner to push it again",
+                fix="nothing of it was put in place; "
+                + (f"delete {', '.join(damaged)} on the remote, then " if damaged else "")
+                + "ask its owner to push it again",
             )
     return count if found else None
 

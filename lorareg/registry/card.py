@@ -5,6 +5,7 @@ Source of the front matter: https://huggingface.co/docs/hub/model-cards.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ from lorareg.registry.lock import ImportedLock, Lock, TrainedLock, load_index
 from lorareg.registry.manifest import ImageManifest, TextManifest
 from lorareg.registry.workspace import Workspace
 
+PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")  # a word that YAML reads as it stands
+NOT_TEXT = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 OWN_TEMPLATE = "tokenizer"  # the base's own, which whoever loads the base has
 GENERATED = "<!-- written by lorareg from manifest.yaml and lock.json; edit those -->"
 
@@ -88,11 +91,7 @@ def text(
 
 
 def _front_matter(manifest: ImageManifest | TextManifest) -> str:
-    import io
-
-    from ruamel.yaml import YAML
-
-    front: dict[str, object] = {
+    front: dict[str, str | list[str]] = {
         "pipeline_tag": manifest.task,
         "library_name": "diffusers" if manifest.task == "text-to-image" else "peft",
         "tags": ["lora", "lorareg", manifest.kind],
@@ -103,9 +102,29 @@ def _front_matter(manifest: ImageManifest | TextManifest) -> str:
         front["license"] = manifest.license.id.lower()
     if manifest.trigger:
         front["instance_prompt"] = manifest.trigger
+    return f"---\n{_yaml(front)}---\n"
+
+
+def _yaml(front: Mapping[str, str | list[str]]) -> str:
+    """Words that need no quotes are written here: a push writes a thousand cards."""
+    words = [
+        word for value in front.values() for word in ([value] if isinstance(value, str) else value)
+    ]
+    if all(PLAIN.fullmatch(word) and word.lower() not in NOT_TEXT for word in words):
+        lines = [
+            f"{key}: {value}\n"
+            if isinstance(value, str)
+            else f"{key}:\n- " + "\n- ".join(value) + "\n"
+            for key, value in front.items()
+        ]
+        return "".join(lines)
+    import io
+
+    from ruamel.yaml import YAML
+
     stream = io.StringIO()
     YAML().dump(front, stream)
-    return f"---\n{stream.getvalue()}---\n"
+    return stream.getvalue()
 
 
 def _facts(manifest: ImageManifest | TextManifest, lock: TrainedLock) -> list[str]:

@@ -78,7 +78,7 @@ class Carrier:
         for tracked in pointers:
             if self.cache.has_damaged_listing(tracked):
                 self.cache.discard([self.cache.place(tracked.md5)])
-        objectcopy.sweep(self.cache)
+        objectcopy.begin(self.cache)
         objects, size, failed = 0, 0, dict[Path, LoraregError]()
         missing = [tracked for tracked in pointers if not self.cache.holds(tracked)]
         for remote, group in self._by_remote(missing).items():

@@ -13,7 +13,7 @@ from typing import Any
 
 from lorareg import __version__
 from lorareg.errors import LoraregError
-from lorareg.registry import newest
+from lorareg.registry import digest, newest
 from lorareg.registry.digest import RACY_SECONDS
 from lorareg.registry.files import write_atomically
 from lorareg.registry.ids import RECIPE, AssetId
@@ -116,13 +116,17 @@ class _Index:
         if self._changed or (whole and len(self._seen) != len(self._known)):
             kept = self._seen if whole else self._known | self._seen
             document = {"lorareg": __version__, "columns": REMEMBERED, "assets": kept}
-            write_atomically(self._path, json.dumps(document, ensure_ascii=False))
+            text = json.dumps(document, ensure_ascii=False)
+            write_atomically(self._path, f"{digest.of_bytes(text.encode())}\n{text}")
 
 
 def _read(path: Path) -> dict[str, list[Any]]:
     """The index of an earlier call of this version, or an empty one."""
+    if not path.is_file():
+        return {}
     try:
-        document = json.loads(path.read_bytes())
+        seal, _, text = path.read_bytes().partition(b"\n")
+        document = json.loads(text) if seal.decode() == digest.of_bytes(text) else None
     except (OSError, ValueError):
         return {}
     if not isinstance(document, Mapping) or document.get("lorareg") != __version__:

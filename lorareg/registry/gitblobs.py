@@ -8,6 +8,8 @@ from pathlib import Path
 
 from lorareg.registry.gitcommand import call
 
+KINDS = ("blob", "tree", "commit", "tag")
+
 
 def read(root: Path, names: Sequence[str]) -> dict[str, bytes]:
     """The bytes of ``revision:path`` for each name; what is not there is left out.
@@ -17,16 +19,25 @@ def read(root: Path, names: Sequence[str]) -> dict[str, bytes]:
     safe = [name for name in names if "\n" not in name]
     if not safe:
         return {}
-    with tempfile.TemporaryDirectory(prefix="lorareg-") as folder:
-        asked = Path(folder, "names")
-        asked.write_bytes("".join(f"{name}\n" for name in safe).encode("utf-8", "surrogateescape"))
-        with asked.open("rb") as stream:
-            answer = call(root, ["cat-file", "--batch"], stdin=stream).must_succeed()
+    output = _asked(root, "--batch", safe)
     return {
-        name: data
-        for name, data in zip(safe, _objects(answer.output), strict=True)
-        if data is not None
+        name: data for name, data in zip(safe, _objects(output), strict=True) if data is not None
     }
+
+
+def look(root: Path, name: str) -> tuple[str, str, int] | None:
+    """Id, kind and bytes of whatever a name means; None if nothing."""
+    words = _asked(root, "--batch-check", [name]).decode("utf-8", "replace").split()
+    if "\n" in name or len(words) != 3 or words[1] not in KINDS:
+        return None
+    return words[0], words[1], int(words[2])
+
+
+def _asked(root: Path, how: str, names: Sequence[str]) -> bytes:
+    with tempfile.TemporaryFile() as stream:  # a pipe could fill up while git answers
+        stream.write("".join(f"{name}\n" for name in names).encode("utf-8", "surrogateescape"))
+        stream.seek(0)
+        return call(root, ["cat-file", how], stdin=stream).must_succeed().output
 
 
 def _objects(output: bytes) -> Iterator[bytes | None]:
@@ -36,7 +47,7 @@ def _objects(output: bytes) -> Iterator[bytes | None]:
         end = output.index(b"\n", place)
         words = output[place:end].split(b" ")
         place = end + 1
-        if len(words) < 3 or words[-2] not in (b"blob", b"tree", b"commit", b"tag"):
+        if len(words) < 3 or words[-2].decode("ascii", "replace") not in KINDS:
             yield None
             continue
         size = int(words[-1])

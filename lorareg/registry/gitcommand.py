@@ -17,7 +17,9 @@ ENVIRONMENT = {
     "GIT_MERGE_AUTOEDIT": "no",
     "GIT_OPTIONAL_LOCKS": "0",  # a status here must not make a commit elsewhere fail
 }
-LOCKED = re.compile(r"Unable to create '(.*\.lock)': File exists|cannot lock ref 'HEAD'")
+LOCKED = re.compile(
+    r"Unable to create '(.*\.lock)': File exists|cannot lock ref 'HEAD'(?!: Unable to create)"
+)
 LOCK_FILE = re.compile(r"Unable to create '(.*\.lock)': File exists")
 NO_COMMANDS_IN_URLS = ("-c", "protocol.ext.allow=never")
 LOCK_SECONDS = 10.0  # how long others may hold the index

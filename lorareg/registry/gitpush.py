@@ -16,6 +16,10 @@ REJECTED = re.compile(
     r"|incorrect old value|reference already exists|failed to lock|atomic transaction failed"
 )
 
+NOT_BY_OTHERS = re.compile(
+    r"Permission denied|No space left|Read-only file system|Not a directory|hook declined"
+)
+
 
 class OthersPushedError(ExternalToolError):
     """The remote moved on since it was looked at: get its commits, then push again."""
@@ -102,11 +106,18 @@ def push(root: Path, what: Outgoing) -> None:
     wanted += [f"{TAGS}{name}:{TAGS}{name}" for name in what.tags]
     command = [*NO_COMMANDS_IN_URLS, "push", "--quiet", "--atomic", what.remote, *wanted]
     done = call(root, command)
-    if done.status != 0 and REJECTED.search(done.error):
+    said = done.error
+    if done.status != 0 and REJECTED.search(said) and not NOT_BY_OTHERS.search(said):
         raise OthersPushedError(
             f"{what.remote} did not take branch {what.branch}",
             why="it has commits that are not here: others pushed before",
             fix="lorareg pull, then push again",
+        )
+    if done.status != 0 and (reasons := _reasons(said)):
+        raise ExternalToolError(
+            f"{what.remote} refuses branch {what.branch}",
+            why="\n" + listed([*reasons, done.last_words]),
+            fix="mend that there, or ask whoever runs it; then push again: nothing was announced",
         )
     done.must_succeed()
 
@@ -155,6 +166,13 @@ def local_tags(root: Path) -> dict[str, str]:
     lines = call(root, ["for-each-ref", format_, TAGS]).must_succeed().text.splitlines()
     pairs = (line.partition(" ") for line in lines)
     return {name.removeprefix(TAGS): oid for oid, _, name in pairs}
+
+
+def _reasons(said: str) -> list[str]:
+    """What the remote itself says: its hooks, its disk."""
+    lines = [line.removeprefix("remote:").strip() for line in said.splitlines()
+             if line.startswith("remote:")]  # fmt: skip
+    return [line for line in lines if line]
 
 
 def _annotated(root: Path, head: str) -> set[str]:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from lorareg.errors import LoraregError
 from lorareg.registry import gitblobs
-from lorareg.registry.gitcommand import call
+from lorareg.registry.gitcommand import NO_COMMANDS_IN_URLS, call
 
 POINTERS = (".dvc", "dvc.lock", "lock.json")  # ends of names that always count
 SMALL = 16_384  # bytes; any other file up to this is looked at too
 AT_A_TIME = 2_000  # files of the history that are in memory
+BESIDE_REFS = (
+    "FETCH_HEAD", "MERGE_HEAD", "MERGE_AUTOSTASH", "CHERRY_PICK_HEAD", "REVERT_HEAD",
+    "rebase-merge/autostash", "rebase-apply/autostash",
+)  # fmt: skip
+"""Files in git's folder by which git finds commits that no ref and no reflog names."""
+COMMIT = re.compile(r"^[0-9a-f]{40}\b", re.MULTILINE)
 
 
 def tag_state(root: Path) -> str:
@@ -30,26 +38,65 @@ def texts(root: Path) -> Iterator[bytes]:
     """Each distinct content of a pointer, or of another small file, that git still reaches.
 
     From all branches, local and remote-tracking, tags, stashes, HEAD and index of every worktree,
-    and the reflogs, by which git itself still finds what a rebase or a reset left behind. Git names
-    one path for a content that it has at several, so the name alone does not say what is a pointer.
+    and the reflogs, by which git itself still finds what a rebase or a reset left behind; also from
+    what a rebase that stopped keeps for later. Git names one path for a content that it has at
+    several, so the name alone does not say what is a pointer.
 
     Raises:
         ExternalToolError: the history is damaged, or cannot be read whole.
     """
-    yield from _texts(root, ["--all", "--reflog", "--indexed-objects"])
+    named = _commits(root, _beside_refs(root))
+    yield from _texts(root, ["--all", "--reflog", "--indexed-objects", *named])
 
 
 def texts_at(root: Path, commits: Iterable[str]) -> Iterator[bytes]:
     """The same of the trees of these commits, of which some may be gone."""
-    here = [name for name, kind, _ in _kinds(root, sorted(commits)) if kind == "commit"]
+    here = _commits(root, commits)
     for start in range(0, len(here), AT_A_TIME):
         yield from _texts(root, ["--no-walk", *here[start : start + AT_A_TIME], "--not", "--all"])
 
 
-def branches(root: Path) -> list[str]:
-    """Full names of the branches, local and remote-tracking."""
-    listed = call(root, ["for-each-ref", "--format=%(refname)", "refs/heads", "refs/remotes"])
-    return listed.must_succeed().text.split()
+def states(root: Path) -> list[str]:
+    """What names a whole tree: branches, local and remote-tracking, tags, stashes and their parts.
+
+    The third parent of a stash holds what git did not track.
+    """
+    named = call(root, ["for-each-ref", "--format=%(refname)"]).must_succeed().text.split()
+    stashes = call(root, ["stash", "list", "--format=%H"]).text.split()
+    return [*named, *stashes, *(f"{stash}^3" for stash in stashes)]
+
+
+def require_fetched(root: Path) -> None:
+    """Refuse while others have announced what is not here.
+
+    Raises:
+        LoraregError: a git remote has commits that were never fetched.
+        ExternalToolError: it cannot be asked.
+    """
+    for remote in call(root, ["remote"]).must_succeed().text.split():
+        asked = [*NO_COMMANDS_IN_URLS, "ls-remote", "--quiet", "--heads", "--tags", remote]
+        there = {line.split()[0] for line in call(root, asked).must_succeed().text.splitlines()}
+        here = {name for name, _, _ in _kinds(root, sorted(there))}
+        if there - here:
+            raise LoraregError(
+                f"{remote} has commits that are not here",
+                why="bytes that only they name would look unneeded",
+                fix=f"git fetch --tags {remote}, then run this again",
+            )
+
+
+def _beside_refs(root: Path) -> list[str]:
+    asked = [word for name in BESIDE_REFS for word in ("--git-path", name)]
+    files = [
+        root / line for line in call(root, ["rev-parse", *asked]).must_succeed().text.split("\n")
+    ]
+    texts = [file.read_text("utf-8", "replace") for file in files if file.is_file()]
+    return [name for text in texts for name in COMMIT.findall(text)]
+
+
+def _commits(root: Path, names: Iterable[str]) -> list[str]:
+    """Those that are commits, and here."""
+    return [name for name, kind, _ in _kinds(root, sorted(set(names))) if kind == "commit"]
 
 
 def _texts(root: Path, which: Sequence[str]) -> Iterator[bytes]:

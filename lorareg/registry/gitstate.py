@@ -28,6 +28,11 @@ def git_path(root: Path, name: str) -> Path:
     return root / call(root, ["rev-parse", "--git-path", name]).must_succeed().line
 
 
+def is_repository(root: Path) -> bool:
+    """Whether git keeps the history of a folder."""
+    return call(root, ["rev-parse", "--git-dir"]).status == 0
+
+
 def unpushed(root: Path) -> int | None:
     """Commits of this branch that its upstream lacked at the last fetch; None: it has none."""
     counted = call(root, ["rev-list", "--count", "@{upstream}..HEAD"])

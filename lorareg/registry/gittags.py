@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorareg.errors import LoraregError, NotFoundError
+from lorareg.registry import gitblobs
 from lorareg.registry.gitcommand import call
 
 BEGIN = b"-----BEGIN SSH SIGNATURE-----"
@@ -63,14 +64,13 @@ def read(root: Path, name: str) -> TagObject:
     Raises:
         NotFoundError: there is none of that name, or it is a mere name for a commit.
     """
-    found = call(root, ["rev-parse", "--verify", "--quiet", f"refs/tags/{name}"])
-    if found.status != 0:
+    answer = gitblobs.look(root, f"refs/tags/{name}")
+    if answer is None:
         raise NotFoundError(
             f"there is no tag {name}", fix=f"git fetch --tags; or: git tag --list '{name}'"
         )
-    kind = call(root, ["cat-file", "-t", found.line]).line
-    size = call(root, ["cat-file", "-s", found.line]).line
-    if kind != "tag" or int(size) > MAX_BYTES:
+    found, kind, size = answer
+    if kind != "tag" or size > MAX_BYTES:
         raise NotFoundError(
             f"the tag {name} is not annotated" if kind != "tag" else f"the tag {name} is too large",
             why="it is a name for a commit, without message and signature"
@@ -78,8 +78,8 @@ def read(root: Path, name: str) -> TagObject:
             else f"{size} bytes, not {MAX_BYTES}",
             fix=f"a release is made by: lorareg release {name.partition('@')[0]}",
         )
-    whole = call(root, ["cat-file", "tag", found.line]).must_succeed().output
-    return _parse(root, found.line, whole)
+    whole = call(root, ["cat-file", "tag", found]).must_succeed().output
+    return _parse(root, found, whole)
 
 
 def _parse(root: Path, object_id: str, whole: bytes) -> TagObject:
@@ -88,12 +88,18 @@ def _parse(root: Path, object_id: str, whole: bytes) -> TagObject:
     payload = before + b"\n" if mark else rest
     head, _, message = payload.decode("utf-8", "replace").partition("\n\n")
     tagger = re.search(r"^tagger (.*?>)", head, re.MULTILINE)
-    commit = call(root, ["rev-parse", "--verify", "--quiet", f"{object_id}^{{commit}}"])
+    direct = re.match(r"object ([0-9a-f]{40})\ntype commit\n", head)
     return TagObject(
         id=object_id,
-        commit=commit.line if commit.status == 0 else "",
+        commit=direct[1] if direct else _commit(root, object_id),
         tagger=tagger[1] if tagger else "",
         message=message.strip("\n"),
         payload=payload,
         signature=(BEGIN + rest).decode("ascii", "replace") if mark else None,
     )
+
+
+def _commit(root: Path, object_id: str) -> str:
+    """Of a tag on another tag; "" if it leads to none."""
+    found = call(root, ["rev-parse", "--verify", "--quiet", f"{object_id}^{{commit}}"])
+    return found.line if found.status == 0 else ""

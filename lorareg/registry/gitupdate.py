@@ -7,16 +7,18 @@ kill in the middle leaves the registry as it was, and uncommitted work elsewhere
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lorareg.errors import ExternalToolError, LoraregError, listed
+from lorareg.errors import ExternalToolError, IntegrityError, LoraregError, listed
 from lorareg.registry import gitpush, gitworktree
 from lorareg.registry.gitcommand import NO_COMMANDS_IN_URLS, call
 from lorareg.registry.gitpush import TAGS, MovedTag
 
 How = Literal["nothing", "fast-forward", "rebase", "merge"]
+OWN = re.compile(r"\.lorareg(?=/|$)|\.dvc$|\.dvc/(cache|tmp|config\.local)(?=/|$)", re.IGNORECASE)
 KNOWN_PERSON = ("-c", "user.useConfigOnly=true")  # no commits by root@localhost
 # dvc install makes hooks that would fetch data into the checkout where commits are united
 NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")
@@ -43,6 +45,7 @@ def update(root: Path, remote: str, branch: str) -> Update:
     before, theirs = _commit(root, "HEAD"), f"refs/remotes/{remote}/{branch}"
     if _commit(root, theirs) is None:
         return Update(before, before, "nothing", moved)  # nobody pushed this branch yet
+    _refuse_smuggled(root, theirs)
     if before is None or _is_ancestor(root, "HEAD", theirs):
         _fast_forward(root, theirs)
         after = _commit(root, "HEAD")
@@ -67,6 +70,27 @@ def _fetch(root: Path, remote: str) -> tuple[MovedTag, ...]:
         root, [*NO_COMMANDS_IN_URLS, "fetch", "--quiet", "--no-tags", remote, *wanted]
     ).must_succeed()
     return moved
+
+
+def _refuse_smuggled(root: Path, theirs: str) -> None:
+    """Stop before files of a commit replace what is this machine's own: git spares no ignored file.
+
+    Raises:
+        IntegrityError: it names them.
+    """
+    top = call(root, ["ls-tree", "--name-only", "-z", theirs]).must_succeed().text.split("\0")
+    # on some disks .LoraReg is the same folder
+    tops = [name for name in top if name.lower() in (".dvc", ".lorareg")]
+    listing = ["ls-tree", "-r", "--name-only", "-z", theirs, "--", *tops]
+    names = call(root, listing).must_succeed().text.split("\0") if tops else []
+    found = {name: match[0] for name in names if (match := OWN.match(name))}
+    if found:
+        paths = " ".join(dict.fromkeys(found.values()))
+        raise IntegrityError(
+            "the remote's commits bring files that are each machine's own",
+            why="caches and local settings are believed; nobody shares them\n" + listed([*found]),
+            fix=f"who pushed them takes them out: git rm -r --cached {paths}, commit and push",
+        )
 
 
 def _fast_forward(root: Path, theirs: str) -> None:

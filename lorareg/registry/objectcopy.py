@@ -64,15 +64,23 @@ def carry(md5: str, source: Objects, into: Objects) -> int:
             raise IntegrityError(
                 f"the bytes of {md5} in {source.folder} are damaged",
                 why=f"bytes changed on the way: md5 {found}, DVC says {md5}",
-                fix="nothing of it was copied; ask its owner to push it again",
+                fix=f"rm '{origin}'",
             )
         _settle(temporary, place)
     return size
 
 
-def sweep(objects: Objects) -> None:
-    """Remove what copies that never ended left behind a day ago or earlier."""
+def begin(objects: Objects) -> None:
+    """Make the top folder, and remove what copies that never ended left there a day ago.
+
+    Raises:
+        LoraregError: no room, no permission.
+    """
     folder = _partial(objects)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explained(error, folder.parent) from error
     for path in folder.iterdir() if folder.is_dir() else ():
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > KEPT_SECONDS:
@@ -105,8 +113,12 @@ def _copied_by_the_system(stream: BinaryIO, copy: BinaryIO) -> bool:
 def _settle(temporary: Path, place: Path) -> None:
     with suppress(OSError):  # file systems without modes
         temporary.chmod(OBJECT_MODE)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    temporary.replace(place)
+    try:
+        temporary.replace(place)
+    except FileNotFoundError:
+        for folder in (place.parents[2], place.parents[1], place.parent):  # files/md5/ab
+            folder.mkdir(exist_ok=True)
+        temporary.replace(place)
 
 
 @contextmanager
@@ -114,7 +126,7 @@ def _arriving(objects: Objects) -> Iterator[Path]:
     folder = _partial(objects)
     temporary = folder / secrets.token_hex(12)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)  # its parent is not made again where a disk was unplugged
         yield temporary
     except OSError as error:
         raise explained(error, folder.parent) from error

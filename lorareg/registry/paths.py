@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
@@ -54,13 +56,16 @@ def resolve_inside(root: Path, relative: str, rule: Callable[[str], str] = insid
         InvalidFileError: the path leaves ``root``, also through a symbolic link.
     """
     try:
-        path = root / rule(relative)
+        name = rule(relative)
+        path = root / name
     except ValueError as error:
         raise InvalidFileError(
             f"path {relative!r} is refused",
             why=str(error),
             fix="name a file or folder in the registry, such as data/char_zhangsan",
         ) from error
+    if not _has_link(root, name):
+        return path
     try:
         leads_out = not _followed(path).is_relative_to(root.resolve())
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop, before Python 3.13
@@ -74,6 +79,21 @@ def resolve_inside(root: Path, relative: str, rule: Callable[[str], str] = insid
             fix="copy the files into the registry instead of linking them",
         )
     return path
+
+
+def _has_link(root: Path, name: str) -> bool:
+    """Whether a step of the way down from the root is a link; without one nothing leads out."""
+    place = str(root)
+    for part in name.split("/"):
+        place = f"{place}/{part}"
+        try:
+            if stat.S_ISLNK(os.lstat(place).st_mode):
+                return True
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True  # to be named by who follows it
+    return False
 
 
 def _followed(path: Path) -> Path:

@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from lorareg.errors import InvalidFileError, listed
-from lorareg.registry import yamlfile
+from lorareg.registry import digest, yamlfile
 from lorareg.registry.files import read_utf8
 from lorareg.registry.paths import inside, resolve_inside
 
@@ -83,7 +83,9 @@ def read(root: Path, file: Path) -> Pointer:
     name = os.path.relpath(root / file, root)
     file = resolve_inside(root, name)
     if file.is_file() and file.stat().st_size > MAX_BYTES:
-        raise InvalidFileError(f"{name} is too large for a .dvc file")
+        raise InvalidFileError(
+            f"{name} is too large for a .dvc file", fix=f"git checkout -- {name}"
+        )
     return parse(root, file, read_utf8(file, max_bytes=MAX_BYTES))
 
 
@@ -97,7 +99,9 @@ def parse(root: Path, file: Path, text: str) -> Pointer:
     """
     name = _name(root, file)
     if len(text) > MAX_BYTES:
-        raise InvalidFileError(f"{name} is too large for a .dvc file")
+        raise InvalidFileError(
+            f"{name} is too large for a .dvc file", fix=f"git checkout -- {name}"
+        )
     document = yamlfile.parse(text, file)
     problems = list(_problems(document, file))
     if problems:
@@ -144,7 +148,7 @@ def is_materialized(pointer: Pointer) -> bool:
 
 def file_md5(path: PathLike[str]) -> str:
     """DVC's name for a file's bytes; no protection against an attacker."""
-    with open(path, "rb") as stream:
+    with digest.plain_file(path) as stream:
         return hashlib.file_digest(stream, _md5).hexdigest()
 
 
@@ -198,7 +202,10 @@ def parse_listing(data: bytes, what: str) -> dict[str, str]:
             repository's own files, or to one file on macOS and Windows.
     """
     try:
-        entries = [(entry["relpath"], entry["md5"]) for entry in json.loads(data)]
+        document = json.loads(data)
+        if not isinstance(document, list):
+            raise TypeError("it is no list")
+        entries = [(entry["relpath"], entry["md5"]) for entry in document]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise InvalidFileError(f"the listing of {what} cannot be read", why=str(error)) from error
     if not all(isinstance(name, str) and MD5.fullmatch(str(md5)) for name, md5 in entries):

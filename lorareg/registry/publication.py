@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from lorareg.errors import LoraregError
+from lorareg.registry import yamlfile
 from lorareg.registry.fields import is_hub_id
 from lorareg.registry.schema import Strict
 
+if TYPE_CHECKING:
+    from lorareg.registry.ids import AssetId
+    from lorareg.registry.workspace import Workspace
+
 Gate = Literal[False, "auto", "manual"]
 """Who gets behind the gate of a public repository: all, whoever asks, whom an owner lets in."""
+STRICTNESS: tuple[Gate, ...] = (False, "auto", "manual")
 
 
 def _hub_id(text: str) -> str:
@@ -52,3 +60,19 @@ class HubSettings(Strict):
 
     namespace: Namespace
     collection: Annotated[str, Field(min_length=1, max_length=60)] | None = None
+
+
+def repo_of(workspace: Workspace, asset: AssetId) -> str | None:
+    """The repository that an asset is published to, by its manifest and ``lorareg.yaml``.
+
+    The manifest is read but not judged: a broken one ends neither a card nor a revocation.
+    """
+    try:
+        publish = yamlfile.load(workspace.folder(asset).manifest).get("publish")
+        place = workspace.settings.hub
+    except LoraregError:
+        return None
+    if not isinstance(publish, Mapping):
+        return None
+    repo = publish.get("hub") or (f"{place.namespace}/{asset.name}" if place else None)
+    return repo if isinstance(repo, str) else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lorareg.errors import IntegrityError, LoraregError, listed
-from lorareg.registry import arrivals, pointer
+from lorareg.registry import arrivals, destinations, pointer
 from lorareg.registry.ids import RECIPE, AssetId
 from lorareg.registry.meter import Meter, Silent, spoken
 from lorareg.registry.pointer import Pointer, pointer_path
@@ -72,6 +72,7 @@ def pull_each(
     workspace: Workspace, assets: Sequence[AssetId], say: Say, meter: Meter | None = None
 ) -> Pulled:
     """Like ``pull``, but what is refused is told in the answer: one asset never hides another."""
+    destinations.remember(workspace)
     refused: dict[AssetId, LoraregError] = {}
     wanted: dict[AssetId, list[Pointer]] = {}
     for asset in assets:
@@ -142,10 +143,11 @@ class _kept:  # noqa: N801, a context manager that reads as a phrase
 
 
 def _may(workspace: Workspace, asset: AssetId) -> None:
-    """Signed by who may, and for whoever pulls."""
+    """Signed by who may, unless it is one's own and not in git yet, and for whoever pulls."""
     from lorareg.registry.access import authority, permission
 
-    authority.require(workspace, asset)
+    authority.refuse_unsigned(workspace, asset)
+    authority.pin(workspace)
     permission.require_pull(workspace, asset)
 
 

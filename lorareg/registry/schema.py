@@ -17,6 +17,8 @@ from pydantic import (
 
 from lorareg.errors import InvalidFileError, listed
 
+EXPLAINED = 2000  # problems of a file; to name a million takes minutes and helps nobody
+
 
 class Later:
     """Marks a key that an earlier version did not have.
@@ -61,6 +63,10 @@ def check(model: type[Model], document: Any, name: str, *, fix: str = "") -> Mod
     try:
         return model.model_validate_json(json.dumps(document, default=str), strict=True)
     except ValidationError as error:
+        if (count := error.error_count()) > EXPLAINED:
+            raise InvalidFileError(
+                f"{name} has {count} problems", why="it is another file", fix=fix or f"edit {name}"
+            ) from None
         problems = _problems(model, error)
         raise InvalidFileError(
             f"{name} has {len(problems)} problem{'s' if len(problems) > 1 else ''}",

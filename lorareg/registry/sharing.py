@@ -13,7 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorareg.errors import NotFoundError
-from lorareg.registry import announced, arrivals, audience, card, gitpush, lock
+from lorareg.registry import (
+    announced,
+    arrivals,
+    audience,
+    card,
+    destinations,
+    gitpush,
+    lock,
+    settings,
+)
 from lorareg.registry.gitpush import OthersPushedError, Outgoing
 from lorareg.registry.ids import RECIPE, AssetId
 from lorareg.registry.manifest import Manifest
@@ -57,7 +66,8 @@ def push(
     """Commit the assets' folders, upload their bytes, announce branch and releases, publish.
 
     Raises:
-        IntegrityError: weights that are not the lock's; nothing was committed.
+        IntegrityError: weights that are not the lock's, or another place for bytes than before;
+            nothing was committed.
         LoraregError: an adapter that more people may see than one it descends from; or somebody
             who may not change one of them.
         NotFoundError: bytes that a commit or release names are nowhere.
@@ -87,6 +97,8 @@ def push(
 
 def check(workspace: Workspace, assets: Sequence[AssetId]) -> None:
     """What stops a push before anything is written. Raises as ``push``."""
+    settings.load(workspace.root)  # broken ones would stop everybody who gets them
+    destinations.confirm(workspace)
     files = {asset: workspace.folder(asset).lock for asset in assets}
     locks = {asset: lock.load(file) for asset, file in files.items() if file.is_file()}
     arrivals.refuse_modified(workspace, locks)
@@ -172,6 +184,7 @@ def _announce(
     for turn in range(1, TRIES + 1):
         what = history.outgoing()
         gitpush.refuse_moved(moved_of(assets, what), what.remote)
+        announced.refuse_vanished(workspace, what)
         counted = upload(workspace, what, pointers if turn == 1 else (), meter)
         objects, size = objects + counted[0], size + counted[1]
         if turn == 1:

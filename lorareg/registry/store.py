@@ -80,8 +80,9 @@ class Store:
             url = Path(place).relative_to(self.root).as_posix()
         config = self._config
         if name not in config.remotes:
-            self._run("remote", "add", name, url)
-        elif config.remotes[name] != place:
+            self._run("remote", "add", *(["--default"] if default else []), name, url)
+            return
+        if config.remotes[name] != place:
             self._run("remote", "modify", name, "url", url)
         if default and config.default_remote != name:
             self._run("remote", "default", name)

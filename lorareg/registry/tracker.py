@@ -105,7 +105,7 @@ class Tracker:
         meter.begin("hashing", sum(candidate.size for candidate in candidates))
         try:
             with dvclock.held(self.root, self.patience):
-                objectcopy.sweep(cache)
+                objectcopy.begin(cache)
                 tracking.into_cache(candidates, cache, meter.advance)
                 remotes = [remote for _, remote in due]
                 made = tracking.write_pointers(candidates, remotes, self.root / placing.SCRATCH)

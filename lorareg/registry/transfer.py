@@ -8,6 +8,7 @@ counted by batch.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -79,12 +80,17 @@ def up(pointers: Sequence[Pointer], cache: Objects, remote: Objects, meter: Mete
         LoraregError: the remote is full, or cannot be written.
     """
     missing = lacking(pointers, cache, remote)
-    objectcopy.sweep(remote)
+    objectcopy.begin(remote)
     files = [md5 for md5 in missing if not md5.endswith(".dir")]
     listings = [md5 for md5 in missing if md5.endswith(".dir")]
 
     def one(md5: str) -> int:
-        size = objectcopy.carry(md5, cache, remote)
+        try:
+            size = objectcopy.carry(md5, cache, remote)
+        except IntegrityError as error:
+            cache.discard([cache.place(md5)])
+            remedy = "it was removed from the cache; run the same command again"
+            raise IntegrityError(error.what, why=error.why, fix=remedy) from error
         meter.advance(size)
         return size
 
@@ -92,6 +98,8 @@ def up(pointers: Sequence[Pointer], cache: Objects, remote: Objects, meter: Mete
     try:
         with ThreadPoolExecutor(WORKERS) as pool:
             size = sum(pool.map(one, files)) + sum(pool.map(one, listings))
+        if missing:
+            os.sync()  # git announces them next: they, and the commit, survive a power cut
     finally:
         meter.end()
     return Moved(len(missing), size, {})
@@ -177,10 +185,13 @@ def _carried(md5: str, remote: Objects, cache: Objects) -> int:
 
 
 def _refusal(tracked: Pointer, bad: Mapping[str, LoraregError]) -> IntegrityError:
+    """A push leaves alone what has the right name and size: damaged bytes must go first."""
+    fixes = dict.fromkeys(error.fix for error in bad.values() if error.fix)
+    remedy = " && ".join(fixes) or "remove it there"
     return IntegrityError(
         f"{_called(tracked)} from the remote is refused",
         why="\n" + listed([f"{name}: {error.why}" for name, error in sorted(bad.items())]),
-        fix="nothing of it was put in place; ask its owner to push it again",
+        fix=f"nothing of it was put in place; {remedy}; then its owner: lorareg push",
     )
 
 

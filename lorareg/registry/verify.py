@@ -16,7 +16,7 @@ from lorareg.registry.lock import ImportedLock, Lock, Member, RecipeLock, Traine
 from lorareg.registry.manifest import Manifest
 from lorareg.registry.pointer import pointer_path
 from lorareg.registry.releases import tags
-from lorareg.registry.revisions import lock_at
+from lorareg.registry.revisions import released_lock
 from lorareg.registry.tensors import tensor_digest
 from lorareg.registry.workspace import Workspace
 
@@ -177,9 +177,9 @@ def _audience(workspace: Workspace, asset: AssetId, found: RecipeLock) -> Iterat
 
 def _released(workspace: Workspace, member: Member) -> Finding:
     """A release that is not checked out: its lock, in the history, promises the same tensors."""
-    asset = AssetId.parse(member.ref.partition("@")[0])
+    name, _, version = member.ref.partition("@")
     try:
-        promised = lock_at(workspace, asset, member.ref).outputs.get(member.file)
+        promised = released_lock(workspace, AssetId.parse(name), version).outputs.get(member.file)
     except LoraregError as error:
         return Finding(False, member.ref, error.sentence)
     if promised and promised.tensors == member.tensors:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from lorareg.errors import IntegrityError, LoraregError, NotFoundError
 from lorareg.registry import receiving, recipe, yamlfile
-from lorareg.registry.access import revocation
+from lorareg.registry.access import policy, revocation
 from lorareg.registry.files import replaced_atomically
 from lorareg.registry.ids import VERSION, AssetId, Ref
 from lorareg.registry.lock import Lock, RecipeLock
@@ -135,6 +135,15 @@ def releases(workspace: Workspace, asset: AssetId) -> list[str]:
     return sorted((name for name in names if VERSION.fullmatch(name)), key=number)
 
 
+def recorded(workspace: Workspace, asset: AssetId) -> list[str]:
+    """As ``releases``; in a team without tags that no ledger knows: anybody makes those."""
+    found = releases(workspace, asset)
+    if not found or not (workspace.root / policy.FILE).is_file():
+        return found
+    known = ledger.load(workspace, asset)
+    return [version for version in found if known.entry(version)]
+
+
 def within(version: str, wanted: str) -> bool:
     """Whether a release lies in a range: ``^1.2`` below 2.0.0, ``~1.2`` below 1.3.0.
 
@@ -204,7 +213,7 @@ def _fetched(workspace: Workspace, state: Held) -> Path:
 
 
 def _newest(workspace: Workspace, asset: AssetId, ref: Ref) -> str:
-    known = releases(workspace, asset)
+    known = recorded(workspace, asset)
     fitting = [version for version in known if within(version, ref.range or "")]
     if not fitting:
         raise NotFoundError(

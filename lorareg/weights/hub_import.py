@@ -75,7 +75,7 @@ def pull(
     with tempfile.TemporaryDirectory(prefix="hub-", dir=workspace.scratch) as scratch:
         fetcher = Fetcher(there, Path(scratch))
         marker = _marker(fetcher, revision)
-        asset = _name(marker, ref, repo)
+        asset = _name(marker, ref, spec.removeprefix(PREFIX))
         if _is_here(workspace, asset, there):
             say(f"{asset} is here already")
             return asset
@@ -124,14 +124,14 @@ def _marker(fetcher: Fetcher, revision: str) -> Marker | None:
     return found
 
 
-def _name(marker: Marker | None, ref: str | None, repo: str) -> AssetId:
+def _name(marker: Marker | None, ref: str | None, spec: str) -> AssetId:
     if ref is not None:
         return AssetId.parse(ref)
     if marker is None or marker.asset.startswith(f"{RECIPE}/"):
         raise LoraregError(
-            f"{repo} does not say what it is to be called here",
+            f"{spec} does not say what it is to be called here",
             why="a merged recipe is imported as an adapter" if marker else "others published it",
-            fix=f"name it: lorareg pull {PREFIX}{repo} --as style/NAME",
+            fix=f"name it: lorareg pull {PREFIX}{spec} --as style/NAME",
         )
     return AssetId.parse(marker.asset)
 

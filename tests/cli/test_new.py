@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from tests.flows.conftest import lorareg, make_pictures
+from tests.started import start
 
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
     """A registry with pictures and no adapter."""
-    assert lorareg(tmp_path, "init").code == 0
+    start(tmp_path)
     make_pictures(tmp_path / "data" / "dots", count=2)
     return tmp_path
 

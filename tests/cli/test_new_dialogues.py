@@ -13,11 +13,12 @@ from lorareg.registry.ids import AssetId
 from lorareg.registry.manifest import TextManifest
 from lorareg.registry.workspace import Workspace
 from tests.flows.conftest import lorareg
+from tests.started import start
 
 
 def new(root: Path, ref: str, rows: int) -> TextManifest:
     """The manifest of a new adapter on so many dialogues; its base is never loaded."""
-    assert lorareg(root, "init").code == 0
+    start(root)
     (root / "base").mkdir()
     (root / "base/config.json").write_text('{"model_type": "llama"}')
     (root / "base/model.safetensors").write_bytes(b"\0")

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 from typer.testing import CliRunner
 
 from lorareg.cli.app import app
+from tests.started import start
 
 COLORS = ("red", "green", "blue", "gold", "purple", "teal", "black", "orange")
 
@@ -146,7 +147,7 @@ def make_registry(top: Path, base: Path) -> Path:
 
 def set_up_registry(top: Path, base: Path) -> Path:
     root = top / "registry"
-    assert lorareg(top, "init", str(root), "--remote", str(top / "storage")).code == 0
+    start(root, top / "storage")
     shutil.copytree(base, root / "base")
     git(root, "config", "user.name", "Test")
     git(root, "config", "user.email", "test@example.org")

@@ -12,6 +12,7 @@ from lorareg.registry.workspace import Workspace
 from lorareg.trainers.evaluation.measure import Bench
 from lorareg.weights import members
 from tests.flows.conftest import git, lorareg, make_pictures, make_registry, set_keys
+from tests.started import start
 from tests.trainers.pico_families import FAMILIES
 
 SMALL = ("lora.rank=4", "lora.targets=all-linear", "train.epochs=8", "train.batch_size=4",
@@ -32,7 +33,7 @@ def talk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four trained adapters of one tiny language model; "idle" learned nothing."""
     top = tmp_path_factory.mktemp("talk")
     root = top / "registry"
-    assert lorareg(top, "init", str(root), "--remote", str(top / "storage")).code == 0
+    start(root, top / "storage")
     git(root, "config", "user.name", "Test")
     git(root, "config", "user.email", "test@example.org")
     FAMILIES["llama"].save(root / "base")
@@ -49,9 +50,15 @@ def talk(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert told.code == 0, told.err
         set_keys(root, asset, *SMALL)
     set_keys(root, "tone/idle", "train.learning_rate=1e-30", "train.epochs=1")
-    trained = lorareg(root, "train", "--all")
-    assert trained.code == 0, trained.err
+    train(root, *ANSWERS)
     return root
+
+
+def train(root: Path, *assets: str) -> None:
+    """One after the other in this process: ``--all`` starts one for each, which takes seconds."""
+    for asset in assets:
+        trained = lorareg(root, "train", asset)
+        assert trained.code == 0, trained.err
 
 
 def test_an_adapter_alone_at_weight_one_keeps_all_of_itself(talk: Path, tmp_path: Path) -> None:
@@ -140,7 +147,7 @@ def test_of_pictures_the_losses_are_those_of_training_also_beside_a_text_encoder
     small = ["lora.rank=2", "train.batch_size=4", "train.epochs=1", "train.precision=fp32"]
     set_keys(root, "style/ring", *small, "lora.text_encoder=true")
     set_keys(root, "character/dot", "train.validation={share: 0.25}")
-    assert lorareg(root, "train", "--all").code == 0
+    train(root, "character/dot", "style/ring")
     result = json.loads((root / "manifests/character/dot/lock.json").read_text())["result"]
 
     said = lorareg(root, "compose", "evaluate", "character/dot:1+style/ring:0", "--json")

@@ -28,6 +28,7 @@ from tests.flows.conftest import git, lorareg
 from tests.hubserver import HubServer
 from tests.registry.published import NAME, OPEN, REPO, VERSION, WEIGHTS, Press
 from tests.registry.releases.team import POLICY, allowed, introduce, relock
+from tests.started import start
 from tests.weights.composed import Shelf
 
 AVATAR = Base(model="builtin:avatar")
@@ -64,7 +65,7 @@ def press(tmp_path: Path) -> Press:
 def with_dvc(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty registry of somebody else."""
     root = tmp_path_factory.mktemp("bob") / "registry"
-    assert lorareg(root.parent, "init", str(root)).code == 0
+    start(root)
     git(root, "config", "user.name", "Bob")
     git(root, "config", "user.email", "bob@example.org")
     return root

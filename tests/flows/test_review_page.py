@@ -100,7 +100,7 @@ def start(dataset: Path) -> Iterator[Callable[..., Review]]:
     yield run
     for process in running:
         process.kill()
-        process.communicate()
+        process.communicate(timeout=60)
 
 
 @pytest.fixture

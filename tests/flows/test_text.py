@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.flows.conftest import Answer, git, lorareg, set_keys
+from tests.started import start
 from tests.trainers.pico_families import FAMILIES
 
 SMALL = ("lora.rank=4", "lora.targets=all-linear", "train.epochs=30", "train.batch_size=4",
@@ -25,7 +26,7 @@ PAIRS = [
 def make(top: Path, family: str, rows: list[dict[str, Any]]) -> Path:
     """A registry with one untrained adapter, ``tone/sailor``, on a tiny base."""
     root = top / "registry"
-    assert lorareg(top, "init", str(root), "--remote", str(top / "storage")).code == 0
+    start(root, top / "storage")
     git(root, "config", "user.name", "Test")
     git(root, "config", "user.email", "test@example.org")
     FAMILIES[family].save(root / "base")

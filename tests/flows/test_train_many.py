@@ -102,11 +102,11 @@ def command(three: Path) -> Iterator[subprocess.Popen[str]]:
     give_up = time.monotonic() + 180
     while not any(len(metrics.read(path)) > 4 for path in runs(three).rglob("metrics.jsonl")):
         assert time.monotonic() < give_up
-        assert process.poll() is None, process.communicate()[1]
+        assert process.poll() is None, process.communicate(timeout=60)[1]
         time.sleep(0.2)
     yield process
     process.kill()
-    process.communicate()
+    process.communicate(timeout=60)
 
 
 def runs(root: Path) -> Path:
@@ -150,7 +150,7 @@ def test_a_killed_command_leaves_no_training_behind(
 ) -> None:
     """Nobody can tell its processes to stop any more: they notice, save and end."""
     command.send_signal(signal.SIGKILL)
-    command.wait()
+    command.wait(timeout=60)
 
     give_up = time.monotonic() + 120
     while is_running(three, NAMES[0]):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from lorareg.errors import InvalidFileError
 from lorareg.registry import digest
 from lorareg.registry.digest import DigestCache
+from lorareg.registry.memory import Memory
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -101,7 +102,9 @@ def test_a_warm_cache_gives_the_same_answer_without_reading(tmp_path: Path) -> N
 
     cold = DigestCache(cache).digests(files)
     with sqlite3.connect(cache) as database:
-        database.execute("update seen set digest = 'from memory ' || digest")
+        states = [state for (state,) in database.execute("select state from seen")]
+    memory = Memory(cache, "seen", "state", "digest")
+    memory.remember({key: f"from memory {found}" for key, found in memory.recall(states).items()})
     warm = DigestCache(cache).digests(files)
 
     assert cold == {name: digest.of_file(path) for name, path in files.items()}
@@ -185,7 +188,7 @@ def test_a_cache_is_safe_between_processes(tmp_path: Path) -> None:
         subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
         for _ in range(3)
     ]
-    answers = {process.communicate()[0] for process in running}
+    answers = {process.communicate(timeout=60)[0] for process in running}
 
     plain = digest.of_tree({p.name: digest.of_file(p) for p in tmp_path.glob("*.txt")})
     assert answers == {f"{plain}\n".encode()}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lorareg.errors import ExternalToolError, LoraregError, NotFoundError
+from lorareg.errors import ExternalToolError, IntegrityError, LoraregError, NotFoundError
 from lorareg.registry.gitclone import clone
 from lorareg.registry.gitupdate import Update
 from lorareg.registry.history import History
@@ -282,6 +282,27 @@ def test_a_pull_fast_forwards(history: History, teammate: History) -> None:
     assert history.pull() == Update(before, theirs, "fast-forward")
     assert history.pull() == Update(theirs, theirs, "nothing")
     assert (history.root / "b").read_text() == "bob"
+
+
+@pytest.mark.parametrize(
+    "name", [".lorareg/cache/a.sqlite", ".LoraReg/x", ".dvc/config.local", ".dvc/cache/x"]
+)
+def test_a_pull_takes_no_cache_and_no_local_setting_of_others(
+    history: History, teammate: History, name: str
+) -> None:
+    write(history, ".gitignore", ".lorareg\n.LoraReg\n.dvc/cache\n.dvc/config.local\n")
+    mine = write(history, name, "mine")
+    write(teammate, name, "theirs")
+    git(teammate.root, "add", "--force", name)
+    git(teammate.root, "commit", "--quiet", "--message", "a cache")
+    teammate.push()
+    before = history.head()
+
+    with pytest.raises(IntegrityError, match="each machine's own") as caught:
+        history.pull()
+
+    assert name in caught.value.why
+    assert (history.head(), mine.read_text()) == (before, "mine")
 
 
 def test_a_pull_into_an_empty_repository_or_from_an_empty_one(

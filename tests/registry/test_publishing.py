@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -289,6 +290,24 @@ def test_push_publishes_the_newest_release_of_what_has_a_place(press: Press) -> 
     assert [(each.asset, each.version) for each in done] == [(NAME, "v1.1.0")]
     assert again[0].steps == ()
     assert all(method == "GET" for method, _, _ in press.hub.log[before:])
+
+
+def test_push_goes_on_when_something_is_revoked(press: Press) -> None:
+    press.add("style/wash", seed=3, publish={}, consent=None)
+    press.release("style/wash")
+    stone = {"reason": "they asked for it", "by": "alice", "on": "2026-01-01"}
+    document = {"schema": "lorareg/1", "asset": NAME, "revocations": [stone]}
+    (press.folder() / "revoked.json").write_text(json.dumps(document), encoding="utf-8")
+    (press.shelf.root / "lorareg.yaml").write_text(
+        "schema: lorareg/1\nname: scratch\nhub: {namespace: studio}\n", encoding="utf-8"
+    )
+
+    with press.hub.in_process(press.token):
+        assets = [AssetId.parse(name) for name in (NAME, "style/wash")]
+        done = publish_released(press.workspace, assets, press.said.append)
+
+    assert [each.asset for each in done] == ["style/wash"]
+    assert f"{NAME}@{VERSION} is revoked: not published" in press.said
 
 
 def test_a_release_that_was_never_made_is_not_published(press: Press) -> None:

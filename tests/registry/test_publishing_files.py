@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
+from lorareg.errors import LoraregError
 from lorareg.registry import tensors
 from lorareg.registry.header import read_header
 from lorareg.registry.lock import TrainedLock, output, parse
@@ -193,7 +194,18 @@ def test_a_recipe_has_a_repository_that_names_its_members(press: Press) -> None:
     data = ModelCard(files["README.md"].decode()).data.to_dict()
     assert (data["base_model"], data["base_model_relation"]) == ([SD["model"]], "adapter")
     assert data["license"] == "cc-by-4.0"
+    assert "| triggers | `zzhangsan` |" in files["README.md"].decode()
     assert WEIGHTS not in files
+
+
+def test_a_licence_that_the_hub_does_not_know_gets_an_id_there(press: Press) -> None:
+    press.add(license={"id": "Studio Licence 2.0 (internal)"})
+    press.release()
+
+    press.publish()
+
+    data = ModelCard(press.text("README.md")).data.to_dict()
+    assert (data["license"], data["license_name"]) == ("other", "studio-licence-2.0-internal")
 
 
 def test_a_merged_file_is_a_merge_of_its_members(press: Press) -> None:
@@ -206,6 +218,18 @@ def test_a_merged_file_is_a_merge_of_its_members(press: Press) -> None:
     assert data["base_model"] == [SD["model"], REPO]
     assert data["base_model_relation"] == "merge"
     assert WEIGHTS in files
+
+
+def test_a_merged_file_does_not_lead_past_the_gate_of_a_member(press: Press) -> None:
+    make_recipe(press, merged=True)
+    press.set(publish={"hub": REPO, "gated": "manual"})
+
+    with pytest.raises(LoraregError, match="is behind a gate, and is in the merged file"):
+        press.publish("recipe/both")
+
+    assert press.hub.calls() == []
+    press.set("recipe/both", publish={"hub": "studio/both", "gated": "manual"})
+    assert press.publish("recipe/both").gated == "manual"
 
 
 def make_recipe(press: Press, *, merged: bool = False) -> None:

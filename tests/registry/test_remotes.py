@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from lorareg.errors import IntegrityError, NotFoundError
-from lorareg.registry.store import Store
+from lorareg.registry import dvcconfig
 from tests.registry import shared
 from tests.registry.shared import FILE, Team
 
@@ -43,9 +43,14 @@ def _own_settings(tmp_path: Path) -> Iterator[None]:
             patch.setenv(name, str(tmp_path / name))
         patch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
         patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        log_in(patch)
         yield
+
+
+def log_in(patch: pytest.MonkeyPatch) -> None:
+    """The credentials of the S3 server."""
+    patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
 
 
 def free_port() -> int:
@@ -53,16 +58,6 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def s3(endpoint: str) -> Any:
-    """A client of the S3 server, with a bucket made."""
-    import botocore.session  # type: ignore[import-not-found,import-untyped]
-
-    session = botocore.session.get_session()
-    client = session.create_client("s3", endpoint_url=endpoint, region_name="us-east-1")
-    client.create_bucket(Bucket="lora")
-    return client
 
 
 @contextmanager
@@ -85,38 +80,56 @@ def running(command: list[str], port: int) -> Iterator[None]:
         server.wait(timeout=30)
 
 
-def team_at(top: Path, url: str, **settings: str) -> Team:
-    """A team whose bytes go to one address."""
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A client of an S3 server."""
+    if MOTO is None:
+        pytest.skip("no moto_server here: LORAREG_MOTO_SERVER names one")
+    pytest.importorskip("dvc_s3")
+    import botocore.session  # type: ignore[import-not-found,import-untyped]
+
+    port = free_port()
+    endpoint = f"http://127.0.0.1:{port}"
+    with pytest.MonkeyPatch.context() as patch:
+        log_in(patch)
+        session = botocore.session.get_session()
+        client = session.create_client("s3", endpoint_url=endpoint, region_name="us-east-1")
+        with running([MOTO, "-H", "127.0.0.1", "-p", str(port)], port):
+            yield client
+
+
+def team_with(top: Path, settings: Mapping[str, str]) -> Team:
+    """A team whose bytes go to one address; the settings are written as DVC does, which is slow."""
     team = shared.found(top)
-    store = Store(top / "start")
-    store.add_remote("service", url, default=True)
     config = top / "start/.dvc/config"
-    lines = "".join(f"    {key} = {value}\n" for key, value in settings.items())
-    section = "['remote \"service\"']\n"
-    config.write_text(config.read_text().replace(section, section + lines))
+    core = {("core", "remote"): "service"}
+    own = {('remote "service"', key): value for key, value in settings.items()}
+    config.write_text(dvcconfig.as_text({**dvcconfig.load(config), **core, **own}))
     shared.git(top / "start", "commit", "-qam", "service")
     shared.git(top / "start", "push", "-q", "origin", "main")
     return team
 
 
-@pytest.mark.skipif(MOTO is None, reason="no moto_server here: LORAREG_MOTO_SERVER names one")
-def test_s3_carries_bytes_and_tampered_ones_are_refused(tmp_path: Path) -> None:
-    pytest.importorskip("dvc_s3")
-    port = free_port()
-    endpoint = f"http://127.0.0.1:{port}"
-    with running([str(MOTO), "-H", "127.0.0.1", "-p", str(port)], port):
-        client = s3(endpoint)
-        team = team_at(tmp_path, "s3://lora/store", endpointurl=endpoint, region="us-east-1")
-        alice = team.member("alice")
-        ink, oil = alice.adapter("style/ink", 1), alice.adapter("style/oil", 2)
+def team_at(top: Path, client: Any, bucket: str) -> Team:
+    """A team whose bytes go to a bucket of its own."""
+    client.create_bucket(Bucket=bucket)
+    endpoint = client.meta.endpoint_url
+    settings = {"url": f"s3://{bucket}/store", "endpointurl": endpoint, "region": "us-east-1"}
+    return team_with(top, settings)
 
-        pushed = alice.push()
-        again = alice.push()
-        first = team.member("bob").pull()
-        (place,) = {alice.object_at(ink, "storage").relative_to(tmp_path / "team").as_posix()}
-        good = client.get_object(Bucket="lora", Key=f"store/{place}")["Body"].read()
-        client.put_object(Bucket="lora", Key=f"store/{place}", Body=good[::-1])
-        second = team.member("carol").pull()
+
+def test_s3_carries_bytes_and_tampered_ones_are_refused(s3: Any, tmp_path: Path) -> None:
+    team = team_at(tmp_path, s3, "carries")
+    alice = team.member("alice")
+    ink, oil = alice.adapter("style/ink", 1), alice.adapter("style/oil", 2)
+
+    pushed = alice.push()
+    again = alice.push()
+    first = team.member("bob").pull()
+    key = f"store/{alice.object_at(ink, 'storage').relative_to(tmp_path / 'team').as_posix()}"
+    good = s3.get_object(Bucket="carries", Key=key)["Body"].read()
+    s3.put_object(Bucket="carries", Key=key, Body=good[::-1])
+    second = team.member("carol").pull()
 
     assert (pushed.objects, again.objects) == (4, 0)
     assert first.verified == {str(ink): 1, str(oil): 1}
@@ -125,28 +138,22 @@ def test_s3_carries_bytes_and_tampered_ones_are_refused(tmp_path: Path) -> None:
     assert FILE in second.refused[str(ink)].why
 
 
-@pytest.mark.skipif(MOTO is None, reason="no moto_server here: LORAREG_MOTO_SERVER names one")
-def test_s3_gets_the_bytes_of_earlier_commits_too(tmp_path: Path) -> None:
-    pytest.importorskip("dvc_s3")
-    port = free_port()
-    endpoint = f"http://127.0.0.1:{port}"
-    with running([str(MOTO), "-H", "127.0.0.1", "-p", str(port)], port):
-        client = s3(endpoint)
-        team = team_at(tmp_path, "s3://lora/store", endpointurl=endpoint, region="us-east-1")
-        alice = team.member("alice")
-        ink = alice.adapter("style/ink", 1)
-        first = alice.weights(ink).read_bytes()
-        alice.workspace.store.track(alice.workspace.folder(ink).weights)
-        shared.git(alice.root, "add", "--all")
-        shared.git(alice.root, "commit", "-qm", "by hand")
-        alice.adapter("style/ink", 2)
+def test_s3_gets_the_bytes_of_earlier_commits_too(s3: Any, tmp_path: Path) -> None:
+    team = team_at(tmp_path, s3, "earlier")
+    alice = team.member("alice")
+    ink = alice.adapter("style/ink", 1)
+    first = alice.weights(ink).read_bytes()
+    alice.workspace.store.track(alice.workspace.folder(ink).weights)
+    shared.git(alice.root, "add", "--all")
+    shared.git(alice.root, "commit", "-qm", "by hand")
+    alice.adapter("style/ink", 2)
 
-        alice.push()
-        keys = [each["Key"] for each in client.list_objects_v2(Bucket="lora")["Contents"]]
-        kept = [client.get_object(Bucket="lora", Key=key)["Body"].read() for key in keys]
-        for key in keys:
-            client.delete_object(Bucket="lora", Key=key)
-        refused = team.member("bob").pull().refused[str(ink)]
+    alice.push()
+    keys = [each["Key"] for each in s3.list_objects_v2(Bucket="earlier")["Contents"]]
+    kept = [s3.get_object(Bucket="earlier", Key=key)["Body"].read() for key in keys]
+    for key in keys:
+        s3.delete_object(Bucket="earlier", Key=key)
+    refused = team.member("bob").pull().refused[str(ink)]
 
     assert first in kept
     assert isinstance(refused, NotFoundError)
@@ -161,13 +168,9 @@ def test_ssh_carries_bytes(tmp_path: Path) -> None:
         subprocess.check_call(make)
     (tmp_path / "storage").mkdir()
     with running([sys.executable, "-c", SFTP_SERVER, str(port), str(keys)], port):
-        team = team_at(
-            tmp_path,
-            f"ssh://127.0.0.1{tmp_path}/storage",
-            port=str(port),
-            user="alice",
-            keyfile=str(keys / "user"),
-        )
+        url = f"ssh://127.0.0.1{tmp_path}/storage"
+        login = {"port": str(port), "user": "alice", "keyfile": str(keys / "user")}
+        team = team_with(tmp_path, {"url": url, **login})
         alice = team.member("alice")
         ink = alice.adapter("style/ink", 1)
 

@@ -9,18 +9,19 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from lorareg.registry import scaffold, setup
+from lorareg.registry import scaffold
 from lorareg.registry.ids import AssetId
 from lorareg.registry.manifest import ImageManifest
 from lorareg.registry.scaffold import Wish
 from lorareg.registry.workspace import Workspace
+from tests.started import start
 
 PICTURES = 20
 
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    made = setup.init(tmp_path_factory.mktemp("registry"), None)
+    made = Workspace(start(tmp_path_factory.mktemp("registry")))
     folder = made.root / "data" / "faces"
     folder.mkdir()
     for number in range(PICTURES):

@@ -365,6 +365,33 @@ def test_what_was_tampered_with_is_refused_by_name_and_never_appears(
     assert bob.weights(oil).exists(), "one asset does not hide another"
 
 
+def test_settings_that_nobody_could_read_are_not_shared(alice: Member) -> None:
+    before = git(alice.root, "rev-parse", "HEAD")
+    file = alice.root / "lorareg.yaml"
+    file.write_text(f"{file.read_text()}remotes: [\n")
+
+    with pytest.raises(LoraregError, match="not valid YAML"):
+        alice.push()
+
+    assert git(alice.root, "rev-parse", "HEAD") == before
+
+
+@pytest.mark.parametrize("what", ["swapped", "listing"])
+def test_the_fix_for_damaged_bytes_on_the_remote_mends_them(
+    team: Team, alice: Member, what: str
+) -> None:
+    ink = alice.adapter("style/ink", 1)
+    alice.push()
+    _spoil(alice, what)
+    bob = team.member("bob")
+    fix = bob.pull().refused[str(ink)].fix
+
+    subprocess.run(fix.split("; ")[1], shell=True, check=True)
+    alice.push()
+
+    assert bob.pull().verified == {str(ink): 1}
+
+
 def _tamper(alice: Member, what: str) -> str:
     """Make ink's weights bad before they are pushed by somebody without lorareg."""
     ink = alice.workspace.find_asset("style/ink")

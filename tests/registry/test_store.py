@@ -528,6 +528,7 @@ def test_a_damaged_cache_is_not_uploaded(store: Store, tracked: Pointer) -> None
         store.push([tracked])
 
     assert not object_of(objects(store), BYTES).exists()
+    assert not cached.exists(), "the next push takes it from the working tree"
 
 
 def test_one_pointer_without_bytes_does_not_hide_another(store: Store, tracked: Pointer) -> None:

@@ -262,6 +262,6 @@ def test_a_line_cut_off_by_death_is_no_answer() -> None:
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
 
     lines = list(workers._lines(process, 2))
-    process.communicate()
+    process.communicate(timeout=60)
 
     assert [json.loads(line) for line in lines] == [{"a": 1}]

@@ -84,13 +84,14 @@ def _killed(folder: Path, arguments: list[str], marked: int, later: float) -> in
         stderr=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )
-    marks = folder / "captions.json"
+    marks, give_up = folder / "captions.json", time.monotonic() + 120
     while not marks.is_file() or len(json.loads(marks.read_bytes())["captions"]) < marked:
         assert process.poll() is None
+        assert time.monotonic() < give_up
         time.sleep(0.002)
     time.sleep(later)
     process.kill()
-    return process.wait()
+    return process.wait(timeout=60)
 
 
 def test_review_opens_the_page_when_all_is_labelled(pictures: Path, tagger: Path) -> None:
@@ -109,7 +110,10 @@ def test_review_opens_the_page_when_all_is_labelled(pictures: Path, tagger: Path
         status = page.status
     next(line for line in said if "Ctrl-C" in line)
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate()
+    try:
+        out, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
 
     assert status == 200
     assert "3 labelled" in out

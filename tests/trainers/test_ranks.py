@@ -82,7 +82,10 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twins]:
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )
     yield Twins(process, folder)
-    process.communicate()
+    try:
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
 
 
 def alone(folder: Path, job: Job) -> tuple[str, dict[str, torch.Tensor]]:

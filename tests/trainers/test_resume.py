@@ -264,7 +264,10 @@ def nursery(pico_sd1: ResolvedBase, tmp_path: Path) -> Iterator[subprocess.Popen
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )
     yield process
-    process.communicate()
+    try:
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
 
 
 def test_a_run_killed_again_and_again_writes_the_straight_run_s_file(
@@ -279,7 +282,9 @@ def test_a_run_killed_again_and_again_writes_the_straight_run_s_file(
         nursery.stdin.flush()
         child = int(nursery.stdout.readline())
         if lines is not None:
+            give_up = time.monotonic() + 120
             while not metrics.is_file() or metrics.read_text().count("\n") <= lines:
+                assert time.monotonic() < give_up
                 time.sleep(0.002)
             time.sleep(moment.random() * 0.04)
             os.kill(child, signal.SIGKILL)

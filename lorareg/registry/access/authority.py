@@ -50,6 +50,8 @@ def check(workspace: Workspace, asset: AssetId) -> list[Finding]:
     try:
         found = ledger(workspace)
         broken = [finding for finding in policy_findings(workspace) if not finding.ok]
+        if is_linked(workspace, asset):
+            return [*broken, _link_finding(asset)]
         return [*broken, _finding(found, asset)]
     except LoraregError as error:
         return [Finding(False, WHAT, error.sentence, error.fix)]
@@ -69,6 +71,40 @@ def require(workspace: Workspace, asset: AssetId) -> None:
             fix=bad[0].fix,
         )
     pin(workspace)
+
+
+def unsigned(workspace: Workspace, asset: AssetId) -> list[Finding]:
+    """What speaks against using an asset as HEAD has it; nothing about one that is not in HEAD yet.
+
+    Somebody who pulled what he may not have pulled, or pulled by git, has it checked out.
+    """
+    if not is_enforced(workspace) or _look(workspace).head is None:
+        return []
+    place = ledger(workspace).place(str(asset))
+    if not place.blobs and not place.links and not is_linked(workspace, asset):
+        return []
+    bad = [found for found in check(workspace, asset) if not found.ok and found.is_hard]
+    return [
+        Finding(
+            False,
+            str(asset),
+            f"nobody who may has signed what is checked out: {found.what}: {found.detail}",
+            found.fix,
+        )
+        for found in bad
+    ]
+
+
+def refuse_unsigned(workspace: Workspace, asset: AssetId) -> None:
+    """Go on unless HEAD has an asset in a state that nobody who may has signed; as ``require``."""
+    if unsigned(workspace, asset):
+        require(workspace, asset)
+
+
+def is_linked(workspace: Workspace, asset: AssetId) -> bool:
+    """Whether the folder is a link: its files are others than those that git has there."""
+    place = workspace.manifests
+    return any(each.is_symlink() for each in (place, place / asset.kind, place / str(asset)))
 
 
 def policy_findings(workspace: Workspace) -> list[Finding]:
@@ -183,6 +219,12 @@ def _had_a_policy(workspace: Workspace, head: str | None) -> bool:
     return pinned(workspace) is not None and not _is_before_the_policy(workspace.history)
 
 
+def _link_finding(asset: AssetId) -> Finding:
+    fix = f"look where it comes from (git log -- manifests/{asset} manifests/{asset.kind}), then "
+    fix += f"git checkout COMMIT~ -- manifests/{asset}"
+    return Finding(False, WHAT, f"manifests/{asset} is a link: nobody signs what it leads to", fix)
+
+
 def _finding(found: Ledger, asset: AssetId) -> Finding:
     place = found.place(str(asset))
     fix = f"look at it (git log --patch -- manifests/{asset}); to restore it or stand for it, "
@@ -194,6 +236,9 @@ def _finding(found: Ledger, asset: AssetId) -> Finding:
         return Finding(False, WHAT, f"{where} (commit {place.problem.commit[:10]})", fix)
     if not place.links:
         return Finding(False, WHAT, f"{SIGNATURE} is missing: nobody signed this state", fix)
+    if not place.blobs:
+        signer = place.links[0].by
+        return Finding(False, WHAT, f"git has none of the files that {signer} signed", fix)
     if len(place.links) > 1:
         names = ", ".join(link.by for link in place.links)
         return Finding(False, WHAT, f"a merge joined states of {names}; nobody signed it", fix)

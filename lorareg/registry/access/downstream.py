@@ -12,8 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lorareg.errors import LoraregError
-from lorareg.registry import gitblobs, yamlfile
+from lorareg.registry import gitblobs, publication
 from lorareg.registry.access import revocation, uses
 from lorareg.registry.access.revocation import Tombstone
 from lorareg.registry.ids import RECIPE, VERSION, AssetId
@@ -132,7 +131,9 @@ def downstream(workspace: Workspace, asset: AssetId, stone: Tombstone) -> Downst
         adapters=tuple(ref for ref in here if not ref.startswith(f"{RECIPE}/")),
         releases=tuple(sorted(ref for ref in covered.refs if "@" in ref)),
         exports=tuple(_export(written[number]) for number in sorted(exported)),
-        hub=tuple(repo for name in named if (repo := hub_repo(workspace, AssetId.parse(name)))),
+        hub=tuple(
+            repo for name in named if (repo := publication.repo_of(workspace, AssetId.parse(name)))
+        ),
         files=tuple(sorted(_files(written[number] for number in exported))),
     )
 
@@ -158,19 +159,6 @@ def digests_of(workspace: Workspace, asset: AssetId, version: str | None = None)
     locks = [*_checked_out(workspace, [asset]), *_released(workspace, str(asset))]
     found = [made.digests for made in locks if own is None or made.ref == own]
     return {each for digests in found for each in digests}
-
-
-def hub_repo(workspace: Workspace, asset: AssetId) -> str | None:
-    """The repository that an asset is published to, by its manifest and ``lorareg.yaml``."""
-    try:
-        publish = yamlfile.load(workspace.folder(asset).manifest).get("publish")
-        place = workspace.settings.hub
-    except LoraregError:
-        return None
-    if not isinstance(publish, Mapping):
-        return None
-    repo = publish.get("hub") or (f"{place.namespace}/{asset.name}" if place else None)
-    return repo if isinstance(repo, str) else None
 
 
 def _checked_out(workspace: Workspace, assets: Iterable[AssetId] | None = None) -> Iterator[Made]:

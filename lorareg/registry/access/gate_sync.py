@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lorareg.errors import ExternalToolError, LoraregError, listed
-from lorareg.registry.access import downstream, grants, policy
+from lorareg.registry import publication
+from lorareg.registry.access import grants, policy
 from lorareg.registry.ids import AssetId
 from lorareg.registry.publishing import gate, repos
 from lorareg.registry.workspace import Workspace
@@ -56,7 +57,7 @@ def drift(workspace: Workspace, asset: AssetId, today: datetime.date | None = No
         LoraregError: the asset is not published, or not behind a gate that owners open.
         ExternalToolError: the Hub cannot be reached, or refuses.
     """
-    repo = downstream.hub_repo(workspace, asset)
+    repo = publication.repo_of(workspace, asset)
     if repo is None:
         raise LoraregError(
             f"{asset} is not published",

@@ -17,6 +17,7 @@ from lorareg.registry.access.chain import Link, Place, Problem
 from lorareg.registry.access.ownership import CHANNELS, MANIFEST, Documents
 from lorareg.registry.access.policy import Policy
 from lorareg.registry.access.statements import POLICY_FILES, Statement
+from lorareg.registry.gitcommand import call
 from lorareg.registry.ids import AssetId
 from lorareg.registry.memory import Memory
 from lorareg.registry.workspace import Workspace
@@ -25,6 +26,7 @@ SIGNATURE = "signature.json"
 POLICY_STATEMENT = "policy.signature.json"
 RULED_BY = (MANIFEST, CHANNELS)  # files of an asset that rights depend on
 YES, NO = "yes", "no"
+MEMORY = "lorareg-authority.sqlite"
 
 
 @dataclass(frozen=True)
@@ -53,14 +55,17 @@ class Judge:
     """Reads states out of git and decides which are valid.
 
     Whose key made a signature is remembered by content, so that it is asked once in a lifetime.
+
+    Attributes:
+        file: where it is remembered.
     """
 
     def __init__(self, workspace: Workspace) -> None:
         self._root = workspace.root
         self._contents: dict[str, bytes] = {}
         self._rules: dict[str, Rules] = {}
-        path = workspace.cache / "authority.sqlite"
-        self._memory = Memory(path, "signed", "question", "answer")
+        self.file = _own_file(workspace.root)
+        self._memory = Memory(self.file, "signed", "question", "answer")
         self._learned: dict[str, str] = {}
 
     def read(self, blobs: Iterable[str]) -> None:
@@ -274,6 +279,13 @@ def _by_person(signers: str) -> dict[str, str]:
             for person in line.strip().split(" ")[0].split(","):
                 found.setdefault(person, []).append(line)
     return {person: "\n".join(lines) + "\n" for person, lines in found.items()}
+
+
+def _own_file(root: Path) -> Path:
+    """In git's own folder: whatever lies in the checkout, ignored or not, may come by a commit."""
+    if (root / ".git").is_dir():
+        return root / ".git" / MEMORY
+    return root / call(root, ["rev-parse", "--git-path", MEMORY]).must_succeed().line
 
 
 def _question(statement: Statement, lines: str) -> str:

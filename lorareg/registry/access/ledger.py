@@ -1,7 +1,7 @@
 """Where everything stands at HEAD, remembered: a second look costs a few milliseconds.
 
-Rows in ``.lorareg/cache``: one for each asset at the commit that was looked at last, and one for
-each state that ever was, by commit. Both can be made again from git.
+Rows beside what ``Judge`` remembers: one for each asset at the commit that was looked at last, and
+one for each state that ever was, by commit. Both can be made again from git.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class Ledger:
         self.commit = commit
         self.judge = Judge(workspace)
         self._root = workspace.root
-        self._now = Memory(workspace.cache / "authority.sqlite", "now", "subject", "place")
-        self._then = Memory(workspace.cache / "authority.sqlite", "past", "state", "place")
-        self._shas = Memory(workspace.cache / "authority.sqlite", "blobs", "blob", "sha256")
+        self._now = Memory(self.judge.file, "now", "subject", "place")
+        self._then = Memory(self.judge.file, "past", "state", "place")
+        self._shas = Memory(self.judge.file, "blobs", "blob", "sha256")
         self._known: Table = {}
         self._has_all = False
 

@@ -16,7 +16,7 @@ from functools import cached_property
 
 from lorareg.errors import LoraregError, listed
 from lorareg.registry import lock
-from lorareg.registry.access import grants, policy, revocation, uses
+from lorareg.registry.access import authority, grants, policy, revocation, uses
 from lorareg.registry.access.grants import Grant, Use
 from lorareg.registry.access.policy import Policy
 from lorareg.registry.access.revocation import Revocation, Stones
@@ -26,7 +26,7 @@ from lorareg.registry.ids import RECIPE, AssetId
 from lorareg.registry.lock import RecipeLock
 from lorareg.registry.manifest import Manifest
 from lorareg.registry.recipe import RecipeManifest
-from lorareg.registry.revisions import manifest_at
+from lorareg.registry.revisions import released_manifest
 from lorareg.registry.workspace import Workspace
 
 VERBS = {
@@ -144,6 +144,8 @@ def _findings(
     for asset, version in dict.fromkeys([*states, *recipes]):
         if not asker.workspace.folder(asset).manifest.is_file():
             continue
+        if asker.use != "train":  # from an edit to its signature it is trained
+            found += authority.unsigned(asker.workspace, asset)
         if expiry:
             shown = f"{asset}@{version}" if version else str(asset)
             found += _expired(shown, _manifest(asker.workspace, asset, version), asker.today)
@@ -195,7 +197,7 @@ def _manifest(
     """Its terms in that state; of a recipe, which has none of its own, those of today."""
     if version is None or asset.kind == RECIPE:
         return workspace.load_asset(asset)
-    return manifest_at(workspace, asset, f"refs/tags/{asset}@{version}")
+    return released_manifest(workspace, asset, version)
 
 
 def _expired(

@@ -7,6 +7,7 @@ lose it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ from lorareg.registry.workspace import Workspace
 if TYPE_CHECKING:
     from lorareg.registry.access.chain import Link
     from lorareg.registry.access.standing import Signatory
+
+WRITERS = 8  # files at a time: most of the time is waiting for the disk
 
 
 def commit(
@@ -73,13 +76,13 @@ def sign(
         The files that were written; none in a registry without a policy.
     """
     due, who = _due(workspace, assets, is_reviewed)
-    written = []
+    following = {}
     for asset, links in due.items():
         folder = workspace.folder(asset)
         files = digests(folder.path, GOVERNED)
-        _save(folder.signature, _following(str(asset), files, links), who)
-        written.append(folder.signature)
-    return written
+        following[folder.signature] = _following(str(asset), files, links)
+    _save(following, who)
+    return list(following)
 
 
 def commit_policy(
@@ -120,7 +123,7 @@ def sign_policy(workspace: Workspace, *, is_reviewed: bool = False) -> None:
         return
     standing.refuse_unreviewed([POLICY], is_reviewed)
     who = standing.maintainer()
-    _save(file, _following(POLICY, files, standing.links(POLICY)), who)
+    _save({file: _following(POLICY, files, standing.links(POLICY))}, who)
 
 
 def _due(
@@ -135,6 +138,8 @@ def _due(
     standing = Standing.of(workspace)
     states = {}
     for asset in assets:
+        if authority.is_linked(workspace, asset):
+            authority.require(workspace, asset)
         folder = workspace.folder(asset)
         files = digests(folder.path, GOVERNED)
         if not standing.is_signed(str(asset), files, folder.signature):
@@ -168,7 +173,13 @@ def _following(subject: str, files: Mapping[str, str], links: Sequence[Link]) ->
     )
 
 
-def _save(file: Path, statement: Statement, who: Signatory) -> None:
-    plain = statement.model_copy(update={"by": who.person})
-    signature = signing.sign(who.key, plain.payload())
-    lock.save(file, plain.model_copy(update={"signature": signature}))
+def _save(statements: Mapping[Path, Statement], who: Signatory) -> None:
+    """Sign all of them, then write them: a key that stays locked leaves nothing half signed."""
+    plain = [each.model_copy(update={"by": who.person}) for each in statements.values()]
+    made = signing.sign_many(who.key, [each.payload() for each in plain]) if plain else []
+    signed = [
+        each.model_copy(update={"signature": signature})
+        for each, signature in zip(plain, made, strict=True)
+    ]
+    with ThreadPoolExecutor(WRITERS) as threads:
+        list(threads.map(lock.save, statements, signed))

@@ -114,7 +114,8 @@ def bars_for_people() -> Iterator[None]:
 def _refused(repo: str, doing: str, error: Exception) -> LoraregError:
     status = getattr(getattr(error, "response", None), "status_code", 0)
     if status == 412:
-        return MovedError(f"somebody else committed to {repo}", why=words(error))
+        fix = "run the same command again: it starts from what is there now"
+        return MovedError(f"somebody else committed to {repo}", why=words(error), fix=fix)
     what = f"the Hub does not let you {doing} {repo}"
     if status in (401, 403):
         fix = "log in with a token that may write there: hf auth login; or set HF_TOKEN"

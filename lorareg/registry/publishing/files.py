@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from lorareg.errors import IntegrityError
-from lorareg.registry import digest, jsontext, tensors, versions, yamlfile
+from lorareg.registry import digest, jsontext, publication, tensors, versions, yamlfile
 from lorareg.registry.base import public_name
 from lorareg.registry.header import read_header
 from lorareg.registry.ids import AssetId
@@ -108,9 +108,9 @@ def gather(workspace: Workspace, subject: Subject, scratch: Path) -> Package:
     files[MANIFEST] = yamlfile.text_of(public_manifest(subject)).encode()
     if isinstance(subject.manifest, RecipeManifest) and isinstance(subject.lock, RecipeLock):
         files[RECIPE_FILE] = _json(_recipe(workspace, subject, subject.lock))
-    preview, tag = workspace.folder(subject.asset).preview, f"refs/tags/{subject.ref}"
-    if workspace.history.exists(preview, tag):
-        files[preview.name] = workspace.history.read(preview, tag)
+    preview = workspace.folder(subject.asset).preview
+    if workspace.history.exists(preview, subject.commit):
+        files[preview.name] = workspace.history.read(preview, subject.commit)
     files["README.md"] = modelcard.text(workspace, subject, preview.name in files).encode()
     marker = Marker(
         registry=workspace.settings.name,
@@ -245,7 +245,7 @@ def _recipe(workspace: Workspace, subject: Subject, known: RecipeLock) -> dict[s
         name, _, version = member.ref.partition("@")
         part: dict[str, Any] = {"ref": member.ref, "weight": member.weight, "file": member.file}
         part |= {"tensors": member.tensors, "blocks": member.blocks, "windows": member.windows}
-        if repo := modelcard.repo_of(workspace, AssetId.parse(name)):
+        if repo := publication.repo_of(workspace, AssetId.parse(name)):
             part["hub"] = f"{repo}@{version}" if version else repo
         parts.append(part)
     return {

@@ -7,11 +7,11 @@ the files are behind a gate.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from lorareg.errors import LoraregError
-from lorareg.registry import base_license, licenses, rights
+from lorareg.registry import base_license, licenses, publication, rights
 from lorareg.registry.base import public_name
 from lorareg.registry.fields import is_hub_id
 from lorareg.registry.ids import AssetId
@@ -21,7 +21,7 @@ from lorareg.registry.publishing import repos
 from lorareg.registry.publishing import subject as subjects
 from lorareg.registry.publishing.subject import Subject
 from lorareg.registry.recipe import RecipeManifest
-from lorareg.registry.revisions import manifest_at
+from lorareg.registry.revisions import released_manifest
 from lorareg.registry.terms import Terms
 from lorareg.registry.workspace import Workspace
 
@@ -46,18 +46,6 @@ def text(workspace: Workspace, subject: Subject, has_preview: bool) -> str:
     body = "\n".join(_body(workspace, subject, has_preview)).rstrip()
     card = ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}\n")
     return str(card)
-
-
-def repo_of(workspace: Workspace, asset: AssetId) -> str | None:
-    """Where an asset of this registry is on the Hub, if its manifest says so."""
-    if not workspace.folder(asset).manifest.is_file():
-        return None
-    if workspace.load_asset(asset).publish is None:
-        return None
-    try:
-        return subjects.place(workspace, asset)[0]
-    except LoraregError:
-        return None  # it has no namespace
 
 
 def terms_of(workspace: Workspace, subject: Subject) -> Terms:
@@ -99,7 +87,7 @@ def _bases(workspace: Workspace, subject: Subject) -> dict[str, Any]:
     is_merge = isinstance(subject.lock, RecipeLock) and bool(subject.lock.outputs)
     if is_merge:
         for ref, _ in _members(workspace, subject):
-            repo = repo_of(workspace, AssetId.parse(ref.partition("@")[0]))
+            repo = publication.repo_of(workspace, AssetId.parse(ref.partition("@")[0]))
             found += [repo] if repo else []
     if not found:
         return {}
@@ -110,11 +98,13 @@ def _bases(workspace: Workspace, subject: Subject) -> dict[str, Any]:
 def _members(workspace: Workspace, subject: Subject) -> Iterator[tuple[str, Manifest]]:
     """Members of a recipe in the state that its lock names."""
     for member in subject.lock.members if isinstance(subject.lock, RecipeLock) else ():
-        asset = AssetId.parse(member.ref.partition("@")[0])
-        at = f"refs/tags/{member.ref}" if "@" in member.ref else None
+        name, _, version = member.ref.partition("@")
+        asset = AssetId.parse(name)
         yield (
             member.ref,
-            manifest_at(workspace, asset, at) if at else workspace.load_manifest(asset),
+            released_manifest(workspace, asset, version)
+            if version
+            else workspace.load_manifest(asset),
         )
 
 
@@ -124,13 +114,18 @@ def _license(workspace: Workspace, subject: Subject) -> dict[str, str]:
     names = {given.id} if given else set()
     for _, member in _members(workspace, subject):
         names |= {member.license.id} if member.license else set()
-    name = next(iter(names)) if len(names) == 1 else "terms of all members, below"
+    name = next(iter(names)) if len(names) == 1 else "terms-of-all-members"
     if not names:
         return {}
     if len(names) == 1 and licenses.facts(name):
         return {"license": licenses.canonical(name)}
     link = {"license_link": given.link} if given and given.link else {}
-    return {"license": "other", "license_name": name, **link}
+    return {"license": "other", "license_name": _slug(name), **link}
+
+
+def _slug(name: str) -> str:
+    """A licence as the Hub wants unknown ones named: an id such as ``my-license-1.0``."""
+    return re.sub(r"[^a-z0-9.]+", "-", name.casefold()).strip("-.") or "other"
 
 
 def _languages(titles: dict[str, str]) -> list[str]:
@@ -215,7 +210,7 @@ def _body(workspace: Workspace, subject: Subject, has_preview: bool) -> Iterator
     if has_preview:
         yield from ("![base and adapter, same prompts and seeds](preview.png)", "")
     yield from ("| | |", "| --- | --- |")
-    yield from (f"| {name} | {_cell(value)} |" for name, value in _facts(subject))
+    yield from (f"| {name} | {_cell(value)} |" for name, value in _facts(workspace, subject))
     yield from ("", "## Terms", "")
     yield from (f"- {line}" for line in _sentences(terms_of(workspace, subject)))
     yield from ("", *_lineage(workspace, subject))
@@ -223,11 +218,13 @@ def _body(workspace: Workspace, subject: Subject, has_preview: bool) -> Iterator
     yield f"    lorareg pull hub:{subject.repo}@{subject.version}"
 
 
-def _facts(subject: Subject) -> Iterator[tuple[str, str]]:
+def _facts(workspace: Workspace, subject: Subject) -> Iterator[tuple[str, str]]:
     manifest, known = subject.manifest, subject.lock
     yield "release", f"`{subject.ref}`"
     if isinstance(manifest, RecipeManifest):
         yield "composition", f"`{manifest.expression}`"
+        words = [each.trigger for _, each in _members(workspace, subject) if each.trigger]
+        yield "triggers", ", ".join(f"`{word}`" for word in dict.fromkeys(words)) or "none"
     else:
         yield "base", f"`{public_name(manifest.base)}`"
         yield "trigger", f"`{manifest.trigger}`" if manifest.trigger else "none"
@@ -262,7 +259,7 @@ def _lineage(workspace: Workspace, subject: Subject) -> Iterator[str]:
         origin = known.inputs.origin
         lines.append(f"imported from `{origin.file}`, `{origin.sha256}`")
     for member in known.members if isinstance(known, RecipeLock) else ():
-        repo = repo_of(workspace, AssetId.parse(member.ref.partition("@")[0]))
+        repo = publication.repo_of(workspace, AssetId.parse(member.ref.partition("@")[0]))
         shown = f"[{member.ref}]({repos.address(repo)})" if repo else f"`{member.ref}`"
         lines.append(f"{shown} at {member.weight:g}, `{member.tensors}`")
     for source in (manifest.dataset_.sources if isinstance(manifest, Manifest) and

@@ -13,9 +13,10 @@ from lorareg.registry.base import public_name
 from lorareg.registry.ids import AssetId, Ref
 from lorareg.registry.lock import Lock, RecipeLock
 from lorareg.registry.manifest import Manifest
+from lorareg.registry.publication import STRICTNESS
 from lorareg.registry.publishing.subject import Subject
 from lorareg.registry.releases import tags
-from lorareg.registry.revisions import manifest_at
+from lorareg.registry.revisions import released_manifest
 from lorareg.registry.rights import Grant
 from lorareg.registry.terms import AUDIENCES, LEVELS, is_wider
 from lorareg.registry.workspace import Workspace
@@ -141,7 +142,7 @@ def _of_parent(workspace: Workspace, ref: str) -> list[Grant]:
     if not workspace.folder(asset).manifest.is_file():
         return []
     if named.version:
-        parent: Manifest = manifest_at(workspace, asset, f"refs/tags/{ref}")
+        parent: Manifest = released_manifest(workspace, asset, named.version)
     else:
         parent = workspace.load_manifest(asset)
     return rights.of_member(str(asset), parent)
@@ -150,6 +151,20 @@ def _of_parent(workspace: Workspace, ref: str) -> list[Grant]:
 def _base(manifest: Manifest) -> Grant:
     model = public_name(manifest.base)
     return rights.of_base(model, base_license.of(manifest.base.model, None))
+
+
+def _past_a_gate(subject: Subject, known: RecipeLock, member: Manifest) -> Iterator[str]:
+    """A merged file gives away its members: whoever is kept from them must be kept from it."""
+    gate = member.publish.gated if member.publish else False
+    if (
+        known.outputs
+        and subject.is_public
+        and STRICTNESS.index(subject.gated) < STRICTNESS.index(gate)
+    ):
+        yield (
+            f"its member {member.id} is behind a gate, and is in the merged file: "
+            f"publish: {{gated: {gate}}} for it too"
+        )
 
 
 def _members(
@@ -168,10 +183,11 @@ def _members(
             yield f"its member {name} is no release: compose it of {name}@v1.0.0"
             terms: Manifest = workspace.load_manifest(asset)
         else:
-            terms = manifest_at(workspace, asset, f"refs/tags/{member.ref}")
-        now = workspace.load_manifest(asset).visibility
-        if is_wider(subject.today.visibility, now):
-            yield f"its member {name} is {now}, and it is {subject.today.visibility}"
+            terms = released_manifest(workspace, asset, version)
+        now = workspace.load_manifest(asset)
+        if is_wider(subject.today.visibility, now.visibility):
+            yield f"its member {name} is {now.visibility}, and it is {subject.today.visibility}"
+        yield from _past_a_gate(subject, known, now)
         yield from _licensed(member.ref, terms, rules)
         yield from _personal(member.ref, terms, today)
         grants += [*rights.of_member(member.ref, terms), _base(terms)]

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from lorareg.errors import IntegrityError, LoraregError
 from lorareg.registry import versions
-from lorareg.registry.access import uses
+from lorareg.registry.access import revocation, uses
 from lorareg.registry.ids import AssetId
-from lorareg.registry.publication import Gate
+from lorareg.registry.publication import STRICTNESS, Gate
 from lorareg.registry.publishing import (
     collection,
     files,
@@ -109,7 +109,8 @@ def publish_released(
 ) -> list[Published]:
     """Publish the newest release of every asset whose manifest has a ``publish`` block.
 
-    Assets without a release are left alone. Raises as ``publish``, after the others had their turn.
+    Assets without a release, and what is revoked, are left alone. Raises as ``publish``, after the
+    others had their turn.
     """
     found: list[Published] = []
     refused: list[LoraregError] = []
@@ -118,6 +119,9 @@ def publish_released(
         if not known or workspace.load_asset(asset).publish is None:
             continue
         try:
+            if revocation.revoked(workspace, asset, known[-1]):
+                say(f"{asset}@{known[-1]} is revoked: not published")
+                continue
             wanted = subject.of(workspace, asset, known[-1])
             found.append(publish(workspace, wanted, say, dry_run=dry_run, verify=False))
         except LoraregError as error:
@@ -166,8 +170,7 @@ def _tightened(wanted: Subject, there: Remote) -> Remote:
     """Before anything new goes up: a repository that is more open than it is to be is closed."""
     private, gated = standing.access(wanted)
     looser = private and not there.private
-    strictness: tuple[Gate, ...] = (False, "auto", "manual")
-    ungated = not there.private and strictness.index(there.gated) < strictness.index(gated)
+    ungated = not there.private and STRICTNESS.index(there.gated) < STRICTNESS.index(gated)
     if not (looser or ungated):
         return there
     repos.set_access(wanted.repo, private=private or there.private, gated=gated)

@@ -11,6 +11,7 @@ from lorareg.registry.lock import Lock, RecipeLock
 from lorareg.registry.manifest import ImageManifest, Manifest, TextManifest
 from lorareg.registry.publication import Gate
 from lorareg.registry.recipe import RecipeManifest
+from lorareg.registry.releases import ledger
 from lorareg.registry.revisions import manifest_at
 from lorareg.registry.workspace import Workspace
 
@@ -82,20 +83,24 @@ def find(workspace: Workspace, ref: Ref) -> Subject:
 
 
 def of(workspace: Workspace, asset: AssetId, version: str) -> Subject:
-    """A release; raises as ``find``."""
-    tag, folder = f"refs/tags/{asset}@{version}", workspace.folder(asset)
+    """A release; raises as ``find``.
+
+    Raises:
+        IntegrityError: its tag was moved.
+    """
+    commit, folder = ledger.commit_of(workspace, asset, version), workspace.folder(asset)
     today = workspace.load_asset(asset)
     repo, gated = place(workspace, asset)
-    text = workspace.history.read(folder.lock, tag)
+    text = workspace.history.read(folder.lock, commit)
     found = lock.parse(text.decode("utf-8", "replace"), folder.lock)
     return Subject(
         asset=asset,
         version=version,
-        manifest=_released(workspace, asset, version),
+        manifest=_released(workspace, asset, version, commit),
         today=today,
         lock=found,
         lock_digest=digest.of_bytes(text),
-        commit=workspace.history.resolve(tag),
+        commit=commit,
         repo=repo,
         gated=gated,
     )
@@ -125,7 +130,7 @@ def place(workspace: Workspace, asset: AssetId) -> tuple[str, Gate]:
     return wanted.hub or f"{namespace}/{asset.name}", wanted.gated
 
 
-def _released(workspace: Workspace, asset: AssetId, version: str) -> AnyManifest:
+def _released(workspace: Workspace, asset: AssetId, version: str, commit: str) -> AnyManifest:
     if asset.kind == RECIPE:
         return versions.recipe_of(workspace, asset, Ref(asset.kind, asset.name, version))
-    return manifest_at(workspace, asset, f"refs/tags/{asset}@{version}")
+    return manifest_at(workspace, asset, commit)

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from lorareg.errors import IntegrityError, InvalidFileError, NotFoundError
 from lorareg.registry import digest, jsontext, lock
-from lorareg.registry.access import policy
+from lorareg.registry.access import authority, policy
 from lorareg.registry.fields import Revision
 from lorareg.registry.files import read_own
 from lorareg.registry.ids import VERSION, AssetId
@@ -81,7 +81,7 @@ def load(workspace: Workspace, asset: AssetId) -> Ledger:
     file = workspace.folder(asset).releases
     if not file.is_file():
         return Ledger(asset=str(asset))
-    return _parse(read_own(file, max_bytes=MAX_BYTES), asset)
+    return parse(read_own(file, max_bytes=MAX_BYTES), asset)
 
 
 def at(workspace: Workspace, asset: AssetId, revision: str) -> Ledger:
@@ -90,7 +90,7 @@ def at(workspace: Workspace, asset: AssetId, revision: str) -> Ledger:
         data = workspace.history.read(workspace.folder(asset).releases, revision)
     except NotFoundError:
         return Ledger(asset=str(asset))
-    return _parse(data.decode("utf-8", "replace"), asset)
+    return parse(data.decode("utf-8", "replace"), asset)
 
 
 def commit_of(workspace: Workspace, asset: AssetId, version: str) -> str:
@@ -101,7 +101,7 @@ def commit_of(workspace: Workspace, asset: AssetId, version: str) -> str:
 
     Raises:
         NotFoundError: there is no such tag.
-        IntegrityError: it was moved, or nobody released it.
+        IntegrityError: it was moved, nobody released it, or nobody who may signed the ledger.
     """
     name = f"{asset}@{version}"
     commit = _tagged(workspace, name)
@@ -114,13 +114,18 @@ def commit_of(workspace: Workspace, asset: AssetId, version: str) -> str:
                 fix=f"lorareg pull gets a ledger that is newer; lorareg verify {asset} says more",
             )
         return commit
+    authority.refuse_unsigned(workspace, asset)
     if commit != known.commit:
-        locked = workspace.history.read(workspace.folder(asset).lock, commit)
-        if digest.of_bytes(locked) != known.lock:
+        folder = workspace.folder(asset)
+        here = [
+            digest.of_bytes(workspace.history.read(file, commit))
+            for file in (folder.lock, folder.manifest)
+        ]
+        if here != [known.lock, known.manifest]:
             raise IntegrityError(
                 f"the tag {name} was moved",
                 why=f"it was {known.commit[:SHORT]} when it was released, here it is "
-                f"{commit[:SHORT]}, with another lock",
+                f"{commit[:SHORT]}, with another lock or manifest",
                 fix=f"git tag -d {name} && git fetch origin tag {name}; where it was moved at the "
                 f"remote, too, ask {known.by} to push it again",
             )
@@ -162,7 +167,8 @@ def add(workspace: Workspace, asset: AssetId, entry: Entry) -> bool:
     return True
 
 
-def _parse(text: str, asset: AssetId) -> Ledger:
+def parse(text: str, asset: AssetId) -> Ledger:
+    """Read a ledger from text; raises as ``load``."""
     name = _name(asset)
     try:
         document: Any = jsontext.parse(text)

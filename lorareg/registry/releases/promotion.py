@@ -9,7 +9,7 @@ from lorareg.errors import LoraregError, NotFoundError
 from lorareg.registry import versions
 from lorareg.registry.access import revocation
 from lorareg.registry.ids import AssetId
-from lorareg.registry.releases import moving
+from lorareg.registry.releases import ledger, moving
 from lorareg.registry.releases.channels import STABLE, Channel, Channels, Guard
 from lorareg.registry.releases.moving import Move
 from lorareg.registry.workspace import Workspace
@@ -47,6 +47,7 @@ def promote(
 
     Raises:
         NotFoundError: a release that is not here.
+        IntegrityError: a tag of that name that nobody who may has released.
         LoraregError: it was revoked; what was asked for contradicts itself; somebody who may not.
     """
     asset, version = release
@@ -97,6 +98,7 @@ def _refuse_strange(workspace: Workspace, asset: AssetId, version: str) -> None:
             why="there are " + (", ".join(known) or "none"),
             fix=f"lorareg release {asset}; or get those of others: git fetch --tags",
         )
+    ledger.commit_of(workspace, asset, version)
 
 
 def _refuse_for_stable(wish: Wish) -> None:

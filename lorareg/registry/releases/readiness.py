@@ -14,7 +14,7 @@ from lorareg.registry.lock import Lock, RecipeLock
 from lorareg.registry.manifest import Manifest
 from lorareg.registry.recipe import RecipeManifest
 from lorareg.registry.releases import standing
-from lorareg.registry.revisions import manifest_at
+from lorareg.registry.revisions import manifest_at, released_manifest
 from lorareg.registry.workspace import Workspace
 
 Wanted = Manifest | RecipeManifest
@@ -85,10 +85,12 @@ def members_of(
     for member in known.members if isinstance(known, RecipeLock) else ():
         ref = Ref.parse(member.ref)
         asset = AssetId.parse(member.ref.partition("@")[0])
-        at = f"refs/tags/{ref}" if ref.version else member.commit if past else None
-        found[member.ref] = (
-            manifest_at(workspace, asset, at) if at else workspace.load_manifest(asset)
-        )
+        if ref.version:
+            found[member.ref] = released_manifest(workspace, asset, ref.version)
+        elif past and member.commit:
+            found[member.ref] = manifest_at(workspace, asset, member.commit)
+        else:
+            found[member.ref] = workspace.load_manifest(asset)
     return found
 
 

@@ -97,9 +97,10 @@ def plan(workspace: Workspace, asset: AssetId, level: Level | None) -> Plan:
 
     Raises:
         LoraregError: nothing has changed; a lower step was asked for than the rule says; or the
-            newest release is not in the history of what is checked out.
+            newest release has no tag here, or is not in the history of what is checked out.
     """
-    known = versions.releases(workspace, asset)
+    known = versions.recorded(workspace, asset)
+    _refuse_without_tags(workspace, asset, known)
     if not known:
         first = Reason("major", "the first release")
         return Plan(asset, FIRST, _at_least(asset, level, (first,)), (first,), None)
@@ -154,6 +155,18 @@ def _at_least(asset: AssetId, level: Level | None, reasons: tuple[Reason, ...]) 
         why="\n" + listed([each.text for each in reasons if each.level == needed]),
         fix=f"lorareg release {asset}",
     )
+
+
+def _refuse_without_tags(workspace: Workspace, asset: AssetId, known: list[str]) -> None:
+    """A number that the ledger has given is never given again, whether its tag is here or not."""
+    noted = sorted((e.version for e in ledger.load(workspace, asset).releases), key=versions.number)
+    if noted and noted[-1] not in known:
+        name = tagtext.name(asset, noted[-1])
+        raise LoraregError(
+            f"{name} is released, and its tag is not here",
+            why="a second tag of that name would be another release",
+            fix=f"git fetch origin tag {name}",
+        )
 
 
 def _refuse_elsewhere(workspace: Workspace, asset: AssetId, newest: str, commit: str) -> None:

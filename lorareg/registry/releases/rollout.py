@@ -12,7 +12,7 @@ from typing import Any
 from lorareg.errors import LoraregError
 from lorareg.registry.access import revocation
 from lorareg.registry.ids import AssetId
-from lorareg.registry.releases import channels, guards, moving, promotion, rollback
+from lorareg.registry.releases import channels, guards, moving, promotion, rollback, unfinished
 from lorareg.registry.releases.channels import STABLE, Channel, Channels, found_in, percent
 from lorareg.registry.releases.guards import Reading
 from lorareg.registry.releases.moving import Move
@@ -115,7 +115,7 @@ def _standing(name: str, channel: Channel) -> dict[str, Any]:
 
 
 def _rolling(workspace: Workspace, asset: AssetId, channel: str) -> Channel:
-    table = channels.load(workspace.folder(asset).channels, asset)
+    table = unfinished.load(workspace, asset)
     found = found_in(table, channel, asset)
     if channel == STABLE:
         raise LoraregError(

@@ -14,7 +14,7 @@ from typing import Any
 
 from lorareg.errors import LoraregError
 from lorareg.registry import digest, lock
-from lorareg.registry.access import revocation
+from lorareg.registry.access import authority, revocation
 from lorareg.registry.ids import AssetId, Ref
 from lorareg.registry.lock import Lock, RecipeLock
 from lorareg.registry.releases import channels, resolve
@@ -109,6 +109,7 @@ class Resolver:
         stamp = _stamp(file)
         known = self._channels.get(asset)
         if known is None or known[0] != stamp:
+            authority.refuse_unsigned(self.workspace, asset)
             known = (stamp, channels.load(file, asset))
             self._channels[asset] = known
         return known[1]
@@ -136,6 +137,7 @@ def choose(
     groups: Sequence[str] = (),
 ) -> Choice:
     """What one who asks for a channel gets; raises as ``Resolver.resolve``."""
+    authority.refuse_unsigned(workspace, asset)
     table = channels.load(workspace.folder(asset).channels, asset)
     found = resolve.choose(asset, table, channel, subject, groups)
     revocation.refuse(workspace, asset, found.version)

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lorareg.errors import LoraregError, NotFoundError
-from lorareg.registry import digest, gittrail, versions
+from lorareg.registry import digest, gitblobs, versions
 from lorareg.registry.access import authority, policy, signing
 from lorareg.registry.access.ledger import at_commit
 from lorareg.registry.finding import Finding
 from lorareg.registry.gittags import TagObject
 from lorareg.registry.ids import AssetId
-from lorareg.registry.releases import ledger, tagtext
+from lorareg.registry.releases import ledger, tagtext, trail
 from lorareg.registry.releases.ledger import SHORT, Entry, Ledger
 from lorareg.registry.releases.tagtext import Claims
 from lorareg.registry.workspace import Workspace
@@ -131,6 +131,8 @@ def _of_tag(
     workspace: Workspace, asset: AssetId, version: str, entry: Entry | None, strict: bool
 ) -> Iterator[Finding]:
     what, again = f"release {version}", f"lorareg release {asset} makes one that is"
+    back = f"git tag -d {asset}@{version} && git fetch origin tag {asset}@{version}"
+    again = back if entry else again
     try:
         tag = read(workspace, asset, version)
     except NotFoundError as error:
@@ -141,10 +143,11 @@ def _of_tag(
             "the message of the tag is not that of a release")  # fmt: skip
         yield Finding(False, what, detail, again, is_hard=strict)
         return
-    problems = [*_forged(workspace, tag, tag.claims), *_moved(tag, entry)]
+    lies = list(_forged(workspace, tag, tag.claims))
+    problems = [*lies, *_moved(tag, entry)]
     who, objection = _authority(workspace, tag)
     problems += [objection] if objection else []
-    fix = f"git show {tag.name}; git fetch origin tag {tag.name} after git tag -d {tag.name}"
+    fix = back if entry or lies else f"lorareg release {asset}"
     for problem in problems:
         yield Finding(False, what, problem, fix)
     if not problems:
@@ -162,11 +165,14 @@ def _forged(workspace: Workspace, tag: Tag, claims: Claims) -> Iterator[str]:
         yield "it does not point to a commit"
         return
     folder = workspace.folder(tag.asset)
+    names = {
+        file: f"{commit}:{file.relative_to(workspace.root).as_posix()}"
+        for file in (folder.lock, folder.manifest)
+    }
+    read = gitblobs.read(workspace.root, list(names.values()))
     for file, promised in ((folder.lock, claims.lock), (folder.manifest, claims.manifest)):
-        try:
-            now = digest.of_bytes(workspace.history.read(file, commit))
-        except NotFoundError:
-            now = "not there"
+        data = read.get(names[file])
+        now = "not there" if data is None else digest.of_bytes(data)
         if now != promised:
             yield f"{file.name} at {commit[:SHORT]} is {now}, the tag says {promised}"
 
@@ -240,8 +246,8 @@ def _rewritten(workspace: Workspace, asset: AssetId, known: Ledger) -> Iterator[
     if head is None or not known.releases:
         return
     told: set[str] = set()
-    for commit in _changes_of(workspace, f"{folder}/releases.json", head):
-        for entry in ledger.at(workspace, asset, commit).releases:
+    for commit, then in trail.states(workspace, asset, head):
+        for entry in then.releases:
             now = known.entry(entry.version)
             if now != entry and entry.version not in told:
                 told.add(entry.version)
@@ -252,12 +258,6 @@ def _rewritten(workspace: Workspace, asset: AssetId, known: Ledger) -> Iterator[
                     f"it {how}: at {commit[:SHORT]} it was tag {entry.tag[:SHORT]} by {entry.by}",
                     f"git log -p -- {folder}/releases.json",
                 )
-
-
-def _changes_of(workspace: Workspace, file: str, head: str) -> list[str]:
-    graph = gittrail.graph(workspace.root, head)
-    steps = gittrail.steps(workspace.root, graph, file)
-    return [step.commit for step in steps if any(change.get(file) for change in step.changes)]
 
 
 def _collisions(workspace: Workspace, asset: AssetId, known: Ledger) -> Iterator[Finding]:

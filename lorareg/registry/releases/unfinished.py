@@ -16,6 +16,8 @@ from lorareg.errors import LoraregError
 from lorareg.registry import digest, jsontext
 from lorareg.registry.files import read_utf8, write_atomically
 from lorareg.registry.ids import AssetId
+from lorareg.registry.releases import channels
+from lorareg.registry.releases.channels import Channels
 from lorareg.registry.workspace import Workspace
 from lorareg.registry.yamlfile import MAX_BYTES
 
@@ -32,11 +34,18 @@ def before(workspace: Workspace, asset: AssetId) -> str | None:
     if now is None or not note.is_file() or not workspace.history.is_dirty([file]):
         return now
     try:
-        left = jsontext.parse(read_utf8(note, max_bytes=2 * MAX_BYTES))
+        left = jsontext.parse(read_utf8(note, max_bytes=8 * MAX_BYTES))
     except ValueError:
         return now
     is_ours = isinstance(left, dict) and left.get("written") == digest.of_bytes(now.encode())
-    return left["before"] if is_ours else now
+    text: str | None = left.get("before") if is_ours else now
+    return text
+
+
+def load(workspace: Workspace, asset: AssetId) -> Channels:
+    """The channels that a move starts from. Raises as ``channels.load``."""
+    text = before(workspace, asset)
+    return channels.parse(text, workspace.folder(asset).channels, asset) if text else Channels()
 
 
 @contextmanager

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from lorareg.errors import LoraregError
 from lorareg.registry import dvcconfig, jsontext, pointer, yamlfile
+from lorareg.registry.access import grants, revocation
 from lorareg.registry.assetfolder import AssetFolder
 from lorareg.registry.files import read_own
 from lorareg.registry.finding import Finding
-from lorareg.registry.ids import RECIPE
+from lorareg.registry.ids import RECIPE, SLUG
 from lorareg.registry.objects import Objects
 from lorareg.registry.pointer import Pointer
+from lorareg.registry.releases import channels
 from lorareg.registry.workspace import Workspace
 
 CONFLICT = re.compile(r"^(<<<<<<< |>>>>>>> )", re.MULTILINE)
@@ -30,6 +32,20 @@ def files(workspace: Workspace) -> Iterator[Finding]:
         yield from _links(folder)
         if not broken:
             yield from _pairs(folder)
+            yield from _rules(workspace, folder)
+
+
+def not_assets(workspace: Workspace) -> Iterator[Finding]:
+    """Folders in manifests/ that no command sees: without a manifest, or with a wrong name."""
+    for folder in sorted(workspace.manifests.glob("*/*/")):
+        name = folder.relative_to(workspace.root).as_posix()
+        inside = {path.name for path in folder.iterdir()}
+        if not (SLUG.fullmatch(folder.name) and SLUG.fullmatch(folder.parent.name)):
+            detail = "no name of an asset, so no command sees it: a-z, 0-9, - and _ only"
+            yield Finding(False, name, detail, f"git mv '{name}' manifests/KIND/NAME")
+        elif "manifest.yaml" not in inside and inside & {"lock.json", "weights.dvc"}:
+            detail = "has no manifest.yaml, so no command sees it"
+            yield Finding(False, name, detail, f"git checkout -- {name}/manifest.yaml")
 
 
 def bytes_of_pointers(workspace: Workspace) -> Iterator[Finding]:
@@ -37,14 +53,16 @@ def bytes_of_pointers(workspace: Workspace) -> Iterator[Finding]:
     config = dvcconfig.read(workspace.root / ".dvc")
     cache = workspace.store.cache
     for file in _pointer_files(workspace):
+        name = file.relative_to(workspace.root).as_posix()
         try:
             tracked = pointer.read(workspace.root, file)
-        except LoraregError:
-            continue  # ``files`` says so
+        except LoraregError as error:
+            if not (file.is_relative_to(workspace.manifests) and _is_told(file)):
+                yield Finding(False, name, error.sentence, f"mend it, or: git checkout -- {name}")
+            continue
         there = config.remote_objects(tracked.remote)
         if there is None or _has(cache, tracked) or _has(Objects(there), tracked):
             continue
-        name = file.relative_to(workspace.root).as_posix()
         if tracked.path.exists() and pointer.state(tracked) == "unchanged":
             detail = "its bytes are on disk, but neither in the cache nor on the remote"
             yield Finding(False, name, detail, "lorareg push", is_hard=False)
@@ -67,7 +85,7 @@ def _unreadable(folder: AssetFolder) -> Iterator[Finding]:
                 yield Finding(False, name, detail, fix)
             elif path.suffix == ".json":
                 jsontext.parse(text)
-            else:
+            elif path.suffix == ".yaml":  # a pointer is read with its bytes
                 yamlfile.parse(text, path)
         except LoraregError as error:
             yield Finding(False, name, error.sentence, f"mend it, or: git checkout -- {name}")
@@ -76,7 +94,8 @@ def _unreadable(folder: AssetFolder) -> Iterator[Finding]:
 
 
 def _links(folder: AssetFolder) -> Iterator[Finding]:
-    inside = sorted(folder.weights.iterdir()) if folder.weights.is_dir() else []
+    is_ours = folder.weights.is_dir() and not folder.weights.is_symlink()
+    inside = sorted(folder.weights.iterdir()) if is_ours else []
     for path in (folder.path, folder.weights, *inside):
         if path.is_symlink():
             name = f"manifests/{folder.id}/{path.relative_to(folder.path)}".removesuffix("/.")
@@ -100,6 +119,22 @@ def _pairs(folder: AssetFolder) -> Iterator[Finding]:
             yield Finding(False, name, detail, fix)
 
 
+def _rules(workspace: Workspace, folder: AssetFolder) -> Iterator[Finding]:
+    """Who may use it, what it is served as, whether it is revoked: files that must be readable."""
+    readers: dict[Path, Callable[[], object]] = {
+        folder.grants: lambda: grants.load(workspace, folder.id),
+        folder.revoked: lambda: revocation.load(workspace, folder.id),
+        folder.channels: lambda: channels.load(folder.channels, folder.id),
+    }
+    for path, read in readers.items():
+        try:
+            if path.is_file():
+                read()
+        except LoraregError as error:
+            name = f"manifests/{folder.id}/{path.name}"
+            yield Finding(False, name, error.sentence, f"mend it, or: git checkout -- {name}")
+
+
 def _make(folder: AssetFolder) -> str:
     verb = "compose upgrade" if folder.id.kind == RECIPE else "train"
     return f"lorareg {verb} {folder.id}"
@@ -113,6 +148,12 @@ def _pointer_files(workspace: Workspace) -> Iterator[Path]:
     data = workspace.root / "data"
     if data.is_dir():
         yield from sorted(path for path in data.rglob("*.dvc") if path.is_file())
+
+
+def _is_told(file: Path) -> bool:
+    """Whether ``files`` says already what is wrong with a pointer."""
+    is_link = file.with_suffix("").is_symlink()
+    return is_link or CONFLICT.search(file.read_text("utf-8", "replace")) is not None
 
 
 def _has(store: Objects, tracked: Pointer) -> bool:

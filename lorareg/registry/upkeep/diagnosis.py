@@ -17,7 +17,7 @@ from lorareg.errors import LoraregError
 from lorareg.registry import dvcconfig, gitstate
 from lorareg.registry.access import policy, signing, uses
 from lorareg.registry.finding import Finding
-from lorareg.registry.releases import tags
+from lorareg.registry.releases import channels, tags
 from lorareg.registry.upkeep import ailments
 from lorareg.registry.upkeep.gc import quarantine
 from lorareg.registry.workspace import Workspace
@@ -30,6 +30,9 @@ Check = Callable[[Workspace], Iterator[Finding]]
 
 def diagnose(workspace: Workspace) -> list[Finding]:
     """Every problem of a registry, each with its fix; what is soft does not break it."""
+    if not gitstate.is_repository(workspace.root):
+        fix = "clone the registry again; or, if it has no history to lose: lorareg init"
+        return [Finding(False, "git", "there is no git repository, so no history", fix)]
     found: list[Finding] = []
     for check in CHECKS:
         try:
@@ -46,7 +49,7 @@ def _git_work(workspace: Workspace) -> Iterator[Finding]:
     if workspace.history.head() and workspace.history.branch() is None:
         yield Finding(
             False, "git branch", "HEAD is detached: new commits belong to no branch",
-            "git switch main; or keep them: git switch -c NAME",
+            "git switch -; or keep them: git switch -c NAME",
         )  # fmt: skip
     lock = gitstate.git_path(workspace.root, "index.lock")
     if lock.exists():
@@ -110,7 +113,10 @@ def _remotes(workspace: Workspace) -> Iterator[Finding]:
         if name not in config.remotes:
             detail = f"{name}, for what is {visibility}, is not configured"
             yield Finding(False, "DVC remote", detail, f"dvc remote add {name} FOLDER_OR_URL")
-    if config.default_remote is None:
+    if not (workspace.root / ".dvc").is_dir():
+        fix = "git checkout -- .dvc, or lorareg init . --remote FOLDER_OR_URL"
+        yield Finding(False, "DVC", "there is no .dvc: nothing says where bytes go", fix)
+    elif config.default_remote is None:
         detail = "there is no default one: bytes without a remote of their own go nowhere"
         yield Finding(False, "DVC remote", detail, "dvc remote add --default storage FOLDER_OR_URL")
     for name in config.remotes:
@@ -143,6 +149,21 @@ def _releases(workspace: Workspace) -> Iterator[Finding]:
                     yield Finding(
                         False, f"{asset} {each.what}", each.detail, each.fix, each.is_hard
                     )
+
+
+def _channels(workspace: Workspace) -> Iterator[Finding]:
+    released = set(workspace.history.tags("*@v*"))
+    for asset in workspace.assets():
+        file = workspace.folder(asset).channels
+        try:
+            found = channels.load(file, asset).table if file.is_file() else {}
+        except LoraregError:
+            continue  # ``ailments.files`` says so
+        for name, channel in found.items():
+            if f"{asset}@{channel.version}" not in released:
+                detail = f"points to {channel.version}, which is no release here"
+                fix = f"git fetch --tags; or lorareg rollback {asset} --channel {name}"
+                yield Finding(False, f"{asset} {name}", detail, fix)
 
 
 def _quarantine(workspace: Workspace) -> Iterator[Finding]:
@@ -189,8 +210,10 @@ CHECKS: tuple[Check, ...] = (
     _remotes,
     _team,
     ailments.files,
+    ailments.not_assets,
     ailments.bytes_of_pointers,
     _releases,
+    _channels,
     _uses,
     _quarantine,
     _disk,

@@ -84,7 +84,7 @@ def plan(workspace: Workspace, remote: str | None = None, now: float | None = No
 
     Raises:
         LoraregError: the history here is not whole; a remote that is no folder, or of whose
-            listings some cannot be read.
+            listings some cannot be read; with a remote, commits that were never fetched.
     """
     if gitreach.is_shallow(workspace.root):
         raise LoraregError(
@@ -92,6 +92,9 @@ def plan(workspace: Workspace, remote: str | None = None, now: float | None = No
             why="this clone is shallow: bytes that older commits name would look unneeded",
             fix="git fetch --unshallow",
         )
+    if remote is not None:
+        _remote(workspace, remote)
+        gitreach.require_fetched(workspace.root)
     needed = reach.reached(workspace, _stores(workspace))
     now = time.time() if now is None else now
     if remote is None:
@@ -119,7 +122,7 @@ def _of_disk(workspace: Workspace, needed: Reached, since: float) -> Plan:
     waste: list[Waste] = []
     notes: list[str] = []
     kept = 0
-    if cache.folder.is_relative_to(workspace.root):
+    if cache.folder.resolve().is_relative_to(workspace.root.resolve()):
         waste, kept = _objects(cache, needed, "cache", since)
     else:
         notes.append(f"the cache {cache.folder} may be shared with others: left alone")
@@ -178,14 +181,14 @@ def _releases(workspace: Workspace, needed: Reached, since: float) -> Iterator[W
 
 
 def _runs(workspace: Workspace, since: float) -> Iterator[Waste]:
-    """Folders of runs of assets that are neither on disk nor on a branch."""
+    """Folders of runs of assets that are neither on disk nor in a branch, tag or stash."""
     candidates = [
         folder
         for kind in _children(workspace.scratch / "runs")
         for folder in _children(kind)
         if not (workspace.manifests / kind.name / folder.name / "manifest.yaml").exists()
     ]
-    refs = gitreach.branches(workspace.root) if candidates else []
+    refs = gitreach.states(workspace.root) if candidates else []
     for folder in candidates:
         name = f"manifests/{folder.parent.name}/{folder.name}/manifest.yaml"
         if not gitblobs.read(workspace.root, [f"{ref}:{name}" for ref in refs]) and _is_old(

@@ -10,6 +10,7 @@ import pytest
 
 from tests.flows.conftest import Answer, git, lorareg
 from tests.flows.recipes.shelved import GLOW, INK, ZHANGSAN, commit
+from tests.started import start
 from tests.weights.composed import Shelf
 
 Run = Callable[..., Answer]
@@ -20,7 +21,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A registry with git, DVC and three adapters that know nothing of each other."""
     top = tmp_path_factory.mktemp("recipes")
     root = top / "registry"
-    assert lorareg(top, "init", str(root), "--remote", str(top / "storage")).code == 0
+    start(root, top / "storage")
     git(root, "config", "user.name", "Test")
     git(root, "config", "user.email", "test@example.org")
     shelf = Shelf(root)

@@ -40,7 +40,8 @@ def test_a_merge_is_not_exported_under_terms_that_forbid_it_now(shelf: Shelf, ru
     answer = lorareg(shelf.root, "export", "recipe/hero", "--format", "kohya", "--out", "x")
 
     assert answer.code == 2
-    assert "scope of style/ink: it expired on 2020-01-01" in answer.err
+    assert "you may not export style/ink" in answer.err
+    assert "its scope expired on 2020-01-01" in answer.err
     assert not (shelf.root / "x").exists()
 
 
@@ -50,7 +51,8 @@ def test_an_adapter_alone_is_not_exported_after_its_terms_ran_out(shelf: Shelf) 
     answer = lorareg(shelf.root, "export", "style/ink", "--format", "diffusers", "--out", "x")
 
     assert answer.code == 2
-    assert "scope of style/ink: it expired on 2020-01-01" in answer.err
+    assert "you may not export style/ink" in answer.err
+    assert "its scope expired on 2020-01-01" in answer.err
     assert not (shelf.root / "x").exists()
 
 

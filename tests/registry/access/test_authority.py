@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lorareg.errors import IntegrityError
-from lorareg.registry.access import authority
+from lorareg.registry.access import authority, signatures
 from lorareg.registry.access.ledger import Ledger
 from lorareg.registry.ids import AssetId
 from lorareg.registry.workspace import Workspace
@@ -214,6 +214,39 @@ def test_removing_the_signature_removes_the_state(team: Team) -> None:
     team.plain_commit()
 
     assert "signature.json is missing" in problem(team)
+
+
+@pytest.mark.parametrize("place", ["manifests/character/zhangsan", "manifests/character"])
+def test_a_link_in_the_place_of_a_signed_folder_is_nobodys(team: Team, place: str) -> None:
+    take_over(team)
+    team.git("mv", place, "elsewhere")
+    (team.root / place).symlink_to(team.root / "elsewhere")
+    team.plain_commit()
+
+    assert "is a link: nobody signs what it leads to" in problem(team)
+    for person in ("alice", "carol"):
+        with pytest.raises(IntegrityError, match="nobody who may has signed"):
+            signatures.commit(team.sit_down(person), [ZHANGSAN], "would cover it")
+
+
+def test_an_asset_that_is_not_in_git_yet_is_ones_own_to_use(team: Team) -> None:
+    team.asset(AssetId("character", "lisi"), owners="alice")
+
+    authority.refuse_unsigned(team.workspace, AssetId("character", "lisi"))
+    assert authority.unsigned(team.workspace, AssetId("character", "lisi")) == []
+
+
+def test_files_that_git_no_longer_has_are_not_what_was_signed(team: Team) -> None:
+    team.git("rm", "-r", "--quiet", "--cached", FOLDER)
+    team.git("commit", "--quiet", "-m", "gone")
+
+    assert "git has none of the files that alice signed" in problem(team)
+
+
+def test_what_was_found_out_is_kept_where_no_commit_can_bring_it(team: Team) -> None:
+    authority.check(team.workspace, ZHANGSAN)
+
+    assert [path.parent.name for path in team.root.rglob("*authority*")] == [".git"]
 
 
 def test_removing_an_asset_does_not_free_its_name(team: Team) -> None:

@@ -63,6 +63,21 @@ def test_the_role_of_users_narrows_the_team(team: Team) -> None:
     assert not may(team, "dora")
 
 
+def test_what_nobody_entitled_signed_is_for_nobody_until_somebody_stands_for_it(
+    team: Team,
+) -> None:
+    team.replace(MANIFEST, "trigger: zzhangsan", "trigger: evil")
+    edited = may(team, "alice")
+    team.plain_commit()
+    refused = refusal(team, "alice")
+
+    assert edited
+    assert may(team, "alice", "train")
+    assert refused
+    assert "manifest.yaml is not what alice signed" in refused.why
+    assert refused.fix.endswith("lorareg policy sign character/zhangsan")
+
+
 def test_what_is_public_is_for_everybody(team: Team) -> None:
     terms(team, "visibility: public")
 

@@ -96,3 +96,16 @@ def test_a_fingerprint_is_what_ssh_shows(team: Team) -> None:
     assert signing.fingerprint(team.public("alice")) == shown.split()[1]
     with pytest.raises(LoraregError, match="no SSH public key"):
         signing.fingerprint("hello")
+
+
+def test_many_are_signed_at_once_and_each_signature_is_of_its_own_bytes(team: Team) -> None:
+    team.sit_down("alice")
+    bodies = [f"state {number}".encode() for number in range(signing.AT_A_TIME + 3)]
+
+    made = signing.sign_many(signing.key(team.root), bodies)
+
+    people = allowed(team, "alice")
+    assert len(set(made)) == len(bodies)
+    for number in (0, 1, signing.AT_A_TIME, len(bodies) - 1):
+        assert signing.is_by("alice", bodies[number], made[number], people)
+    assert not signing.is_by("alice", bodies[1], made[0], people)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lorareg.registry import setup
 from lorareg.registry.access import policy, signatures
 from tests.registry.releases.team import INK, POLICY, STYLE, Person, allowed, git, introduce, relock
+from tests.started import start
 from tests.weights.composed import Shelf
 
 
@@ -33,7 +33,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def template(tmp_path_factory: pytest.TempPathFactory, keys: Path) -> Path:
     """A registry of one with a style that is ready for its first release."""
     top = tmp_path_factory.mktemp("template")
-    root = setup.init(top / "registry", str(top / "storage")).root
+    root = start(top / "registry", top / "storage")
     introduce(root, keys, "alice")
     shelf = Shelf(root)
     shelf.add(str(STYLE), INK, trigger="zzink", owners=["alice"], weight={"default": 0.8})

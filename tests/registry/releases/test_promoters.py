@@ -7,12 +7,26 @@ from pathlib import Path
 
 import pytest
 
-from lorareg.errors import LoraregError
-from lorareg.registry.releases import promotion, rollback, rollout
+from lorareg.errors import IntegrityError, LoraregError
+from lorareg.registry import versions
+from lorareg.registry.ids import Ref
+from lorareg.registry.releases import ledger, promotion, rollback, rollout, served, tagtext
 from lorareg.registry.releases.channels import Channels, load
+from lorareg.registry.releases.levels import Reason
 from lorareg.registry.releases.promotion import Wish
 from lorareg.registry.releases.rollout import Evidence
 from tests.registry.access.team import ZHANGSAN, Team, build, copy, isolated
+
+FIRST = Reason("major", "the first release")
+
+
+def release(team: Team, version: str) -> None:
+    """A tag on HEAD and its line of the ledger; whose signature the tag has is asked elsewhere."""
+    name, head = f"{ZHANGSAN}@{version}", team.git("rev-parse", "HEAD")
+    team.git("tag", "--annotate", "-m", version, name, head)
+    claims = tagtext.claims_at(team.workspace, ZHANGSAN, version, head, (FIRST,))
+    entry = tagtext.entry(claims, team.workspace.history.tag_object(name), "alice")
+    ledger.add(team.workspace, ZHANGSAN, entry)
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +38,8 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
             patch.setenv(name, value)
         team = build(top)
         for version in ("v1.0.0", "v1.1.0"):
-            team.git("tag", "--annotate", "-m", version, f"{ZHANGSAN}@{version}")
+            release(team, version)
+        team.signed_commit("alice")
         promotion.promote(team.sit_down("dora"), (ZHANGSAN, "v1.0.0"), "stable")
         yield team
 
@@ -127,3 +142,39 @@ def test_who_signs_a_move_does_not_sign_what_lies_about_beside_it(team: Team) ->
 
     assert manifest in caught.value.why
     assert "canary" not in table(team).table
+
+
+def test_a_tag_that_is_in_no_signed_ledger_is_no_release_to_promote(team: Team) -> None:
+    team.git("tag", "--annotate", "-m", "v9.0.0", f"{ZHANGSAN}@v9.0.0")
+
+    with pytest.raises(LoraregError, match="is no release: the ledger"):
+        promotion.promote(team.sit_down("alice"), (ZHANGSAN, "v9.0.0"), "beta")
+
+
+def test_such_a_tag_is_no_newest_release_either(team: Team) -> None:
+    team.git("tag", "--annotate", "-m", "v1.9.0", f"{ZHANGSAN}@v1.9.0")
+
+    assert versions.version_of(team.workspace, ZHANGSAN, Ref.parse(f"{ZHANGSAN}@^1.0")) == "v1.1.0"
+    assert versions.recorded(team.workspace, ZHANGSAN) == ["v1.0.0", "v1.1.0"]
+
+
+def test_what_nobody_entitled_moved_is_resolved_by_nobody(team: Team) -> None:
+    resolver = served.Resolver(team.workspace)
+    resolver.resolve(f"{ZHANGSAN}@stable")
+    team.write(f"manifests/{ZHANGSAN}/channels.yaml", "schema: lorareg/1\nstable: v1.1.0\n")
+    team.plain_commit()
+
+    for resolve in (resolver.resolve, served.Resolver(team.workspace).resolve):
+        with pytest.raises(IntegrityError, match="nobody who may has signed"):
+            resolve(f"{ZHANGSAN}@stable")
+    with pytest.raises(IntegrityError, match="nobody who may has signed"):
+        served.choose(team.workspace, ZHANGSAN, "stable")
+
+
+def test_a_release_of_a_ledger_that_nobody_entitled_signed_is_none(team: Team) -> None:
+    team.git("tag", "--annotate", "-m", "v9.0.0", f"{ZHANGSAN}@v9.0.0")
+    release(team, "v9.1.0")
+    team.plain_commit()
+
+    with pytest.raises(IntegrityError, match="nobody who may has signed"):
+        ledger.commit_of(team.workspace, ZHANGSAN, "v9.1.0")

@@ -69,6 +69,18 @@ def test_nothing_new_is_refused_and_the_release_that_it_equals_is_named(alice: P
         make(alice)
 
 
+def test_a_number_is_not_given_again_when_its_tag_is_not_here(alice: Person) -> None:
+    make(alice)
+    alice.git("tag", "-d", "style/ink@v1.0.0")
+    alice.train(STYLE, OTHER)
+
+    with pytest.raises(LoraregError, match="its tag is not here") as refused:
+        make(alice)
+
+    assert alice.git("tag") == ""
+    assert refused.value.fix == "git fetch origin tag style/ink@v1.0.0"
+
+
 def test_an_option_raises_the_step_and_never_lowers_it(alice: Person) -> None:
     make(alice)
     alice.set_keys(STYLE, description="Ink on paper")

@@ -384,7 +384,7 @@ def test_two_processes_that_promote_at_the_same_time_both_get_their_way(here: Re
         subprocess.Popen([sys.executable, "-c", code, str(here.root), *each]) for each in wanted
     ]
 
-    assert [process.wait() for process in running] == [0, 0, 0]
+    assert [process.wait(timeout=120) for process in running] == [0, 0, 0]
     assert pointers(here) == {"beta": "v1.1.0", "gamma": "v1.2.0", "stable": "v1.0.0"}
     assert here.git("rev-list", "--count", "HEAD", "--", "*channels.yaml") == "3"
 

@@ -78,12 +78,14 @@ def test_unsigned_and_deleted_tags_are_found(team: Person) -> None:
     gone = failures(team)
     team.git("tag", NAME, done.commit)
     light = failures(team)
+    fixes = [each.fix for each in tags.check(team.workspace, STYLE)]
     team.git("tag", "-d", NAME)
     team.git("tag", "-a", "-m", "style/ink v1.0.0", NAME, done.commit)
 
     assert gone == ["the ledger knows it, but there is no tag of that name here"]
     assert light == [f"unsigned: the tag {NAME} is not annotated"]
     assert failures(team) == ["the tag is not signed"]
+    assert fixes == [f"git tag -d {NAME} && git fetch origin tag {NAME}"]
 
 
 def test_a_signature_of_somebody_who_is_no_owner_is_found(team: Person, keys: Path) -> None:

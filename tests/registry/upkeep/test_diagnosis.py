@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -61,10 +62,27 @@ def test_a_rebase_that_stopped_is_named_with_both_ways_out(store: ByteStore) -> 
     assert "git rebase --abort" in found["git"].fix
 
 
+def test_a_folder_without_git_is_one_finding_and_not_an_error_of_git(store: ByteStore) -> None:
+    shutil.rmtree(store.root / ".git")
+
+    assert "no git repository" in only(store).detail
+
+
+def test_a_registry_that_lost_its_dvc_folder_gets_it_back_from_git(store: ByteStore) -> None:
+    store.commit()
+    shutil.rmtree(store.root / ".dvc")
+
+    git(store.root, *only(store).fix.partition(",")[0].split()[1:])
+
+    assert wrong(store) == []
+
+
 def test_a_detached_head_is_named(store: ByteStore) -> None:
     git(store.root, "checkout", "--quiet", "--detach")
 
     assert only(store).what == "git branch"
+    git(store.root, *only(store).fix.partition(";")[0].split()[1:])
+    assert wrong(store) == []
 
 
 def test_a_lock_of_git_is_named_with_its_file(store: ByteStore) -> None:
@@ -77,7 +95,7 @@ def test_a_dvc_lock_of_a_dead_process_may_go_and_that_of_a_living_one_may_not(
     store: ByteStore,
 ) -> None:
     dead = subprocess.Popen(["true"])
-    dead.wait()
+    dead.wait(timeout=60)
     lock = store.root / ".dvc" / "tmp" / "rwlock"
     lock.parent.mkdir()
     lock.write_text(
@@ -112,6 +130,40 @@ def test_a_file_that_cannot_be_read_is_named(
     assert f"git checkout -- manifests/style/ink/{name}" in only(store).fix
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("grants.yaml", "grants: 5\n"),
+        ("revoked.json", '{"a": 1}'),
+        ("channels.yaml", "schema: lorareg/1\nstable: 5\n"),
+        ("weights.dvc", "outs:\n- {md5: 0, path: ../../etc}\n"),
+    ],
+)
+def test_a_file_that_says_what_it_must_not_is_named(
+    store: ByteStore, ink: Path, name: str, text: str
+) -> None:
+    (ink / "lock.json").write_text("{}")
+    (ink / name).write_text(text)
+
+    assert only(store).what == f"manifests/style/ink/{name}"
+
+
+def test_a_channel_that_points_to_no_release_is_named(store: ByteStore, ink: Path) -> None:
+    (ink / "channels.yaml").write_text("schema: lorareg/1\nstable: v9.0.0\n")
+
+    assert (only(store).what, "v9.0.0" in only(store).detail) == ("style/ink stable", True)
+
+
+def test_a_folder_that_no_command_sees_is_named(store: ByteStore, ink: Path) -> None:
+    (ink / "lock.json").write_text("{}")
+    (ink / "manifest.yaml").rename(ink.parent / "manifest.yaml")
+    (ink.parent / "In K").mkdir()
+
+    assert [each.what for each in wrong(store)] == [
+        "manifests/style/In K", "manifests/style/ink",
+    ]  # fmt: skip
+
+
 def test_a_pointer_without_a_lock_is_named(store: ByteStore, ink: Path) -> None:
     store.track("manifests/style/ink/weights", {"a.safetensors": b"weights"})
 
@@ -125,9 +177,11 @@ def test_a_lock_without_a_pointer_is_named(store: ByteStore, ink: Path) -> None:
 
 
 def test_weights_that_are_a_link_are_named(store: ByteStore, ink: Path, tmp_path: Path) -> None:
-    (ink / "weights").symlink_to(tmp_path)
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "linked").symlink_to(store.root)
+    (ink / "weights").symlink_to(tmp_path / "theirs")
 
-    assert "is a link" in only(store).detail
+    assert "is a link" in only(store).detail  # a fix for what is in it would be done there
 
 
 def test_bytes_that_neither_cache_nor_remote_has_are_named(store: ByteStore) -> None:

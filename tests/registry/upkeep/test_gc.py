@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -208,6 +209,44 @@ def test_bytes_of_a_remote_tracking_branch_stay(store: ByteStore) -> None:
     assert needed <= store.cached
 
 
+def test_bytes_that_a_stopped_rebase_keeps_for_later_stay(store: ByteStore) -> None:
+    for branch, text in (("one", "1"), ("two", "2")):
+        git(store.root, "checkout", "--quiet", "-b", branch, "main")
+        (store.root / "file").write_text(text)
+        store.commit()
+    needed = store.track("data/faces", {"a.png": b"not committed yet"})
+    git(store.root, "add", "--all")
+    with pytest.raises(subprocess.CalledProcessError):
+        git(store.root, "rebase", "--autostash", "one")
+    store.forget_reflogs()
+
+    gc.collect(store.workspace, now=later())
+
+    assert needed <= store.cached
+
+
+def test_a_remote_is_refused_while_a_colleague_has_pushed_what_was_never_fetched(
+    store: ByteStore, tmp_path: Path
+) -> None:
+    git(tmp_path, "clone", "--quiet", "--bare", str(store.root), "origin.git")
+    git(store.root, "remote", "add", "origin", str(tmp_path / "origin.git"))
+    git(tmp_path, "clone", "--quiet", "origin.git", "bob")
+    git(tmp_path / "bob", "config", "user.name", "Bob")
+    git(tmp_path / "bob", "config", "user.email", "bob@example.org")
+    bob = ByteStore(tmp_path / "bob", store.remote)
+    needed = bob.track("data/faces", {"a.png": b"of a month ago"})
+    bob.commit("theirs")
+    git(bob.root, "push", "--quiet")
+
+    with pytest.raises(LoraregError, match="commits that are not here") as caught:
+        gc.collect(store.workspace, "storage", now=later())
+
+    assert needed <= names(store.far)
+    git(store.root, *caught.value.fix.partition(",")[0].split()[1:])
+    gc.collect(store.workspace, "storage", now=later())
+    assert needed <= names(store.far)
+
+
 def test_a_remote_is_never_looked_at_unless_it_is_named(store: ByteStore) -> None:
     lost = store.put(b"nobody names this")
 
@@ -277,6 +316,35 @@ def test_a_cache_outside_of_the_registry_is_left_alone(store: ByteStore, tmp_pat
 
     assert found.waste == ()
     assert "may be shared" in found.notes[0]
+
+
+def test_a_cache_that_is_a_link_out_of_the_registry_is_left_alone(
+    store: ByteStore, tmp_path: Path
+) -> None:
+    lost = store.put(b"another project's")
+    (store.root / ".dvc" / "cache").rename(tmp_path / "shared")
+    (store.root / ".dvc" / "cache").symlink_to(tmp_path / "shared")
+
+    found, _ = gc.collect(store.workspace, now=later())
+
+    assert "may be shared" in found.notes[0]
+    assert lost in store.cached
+
+
+def test_runs_of_assets_that_only_a_tag_or_a_stash_has_stay(store: ByteStore) -> None:
+    manifests, runs = store.root / "manifests" / "style", store.root / ".lorareg" / "runs" / "style"
+    for name in ("tagged", "stashed"):
+        (manifests / name).mkdir(parents=True)
+        (manifests / name / "manifest.yaml").write_text("schema: lorareg/1\n")
+        (runs / name).mkdir(parents=True)
+        (runs / name / "checkpoint").write_text("x")
+        if name == "tagged":
+            store.commit()
+            git(store.root, "tag", "style/tagged@v1.0.0")
+            git(store.root, "reset", "--quiet", "--hard", "HEAD~1")
+    git(store.root, "stash", "push", "--quiet", "--include-untracked")
+
+    assert gc.plan(store.workspace, now=later()).waste == ()
 
 
 def test_runs_of_assets_that_are_gone_and_unknown_releases_and_leftovers_go(
