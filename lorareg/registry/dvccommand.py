@@ -58,7 +58,7 @@ def run(root: Path, *arguments: str, patience: float) -> str:
         done = subprocess.run(
             command,
             cwd=root,
-            env={**os.environ, **QUIET},
+            env={**_own_memory(), **os.environ, **QUIET},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",
@@ -70,6 +70,17 @@ def run(root: Path, *arguments: str, patience: float) -> str:
         if not re.search(LOCKED, done.stderr) or time.monotonic() > give_up:
             raise explained(arguments[0], done.stderr)
         time.sleep(0.2)
+
+
+def _own_memory() -> dict[str, str]:
+    """Where DVC remembers what remotes hold: a place of this person's.
+
+    DVC's default is a folder that everybody on the machine may write, and a committed
+    ``core.site_cache_dir`` would choose another; it reads pickles there.
+    """
+    from platformdirs import user_cache_dir
+
+    return {"DVC_SITE_CACHE_DIR": str(Path(user_cache_dir("lorareg")) / "dvc")}
 
 
 def explained(verb: str, output: str) -> ExternalToolError | NotFoundError:

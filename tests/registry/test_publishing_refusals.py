@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from lorareg.errors import LoraregError
+from lorareg.registry.publishing.objections import objections
 from tests.registry.published import NAME, REPO, VERSION, Press
 
 EXPIRED = {"subject": "Zhang San", "record": "x", "covers": ["image"], "expires": "2020-01-01"}
@@ -174,16 +176,27 @@ licenses: [CC0-1.0]
 """
 
 
-def test_in_a_registry_with_a_policy_the_release_must_be_signed_and_its_licence_accepted(
+def test_in_a_registry_with_a_policy_a_tag_that_anybody_could_make_is_no_release(
     press: Press,
 ) -> None:
     press.add()
     (press.shelf.root / "manifests/policy.yaml").write_text(POLICY, encoding="utf-8")
     press.release()
 
-    why = refused(press).why
+    assert "whoever may push could make a tag of that name" in refused(press).why
+
+
+def test_in_a_registry_with_a_policy_the_release_must_be_signed_and_its_licence_accepted(
+    press: Press,
+) -> None:
+    press.add()
+    press.release()
+    subject = press.subject()
+    (press.shelf.root / "manifests/policy.yaml").write_text(POLICY, encoding="utf-8")
+
+    why = "\n".join(objections(press.workspace, subject, datetime.date(2026, 11, 22)))
+
     assert f"release {VERSION}: the tag is not signed" in why
-    assert "nobody signed this state" in why
     assert "is under CC-BY-4.0; manifests/policy.yaml accepts CC0-1.0" in why
 
 

@@ -20,7 +20,7 @@ from lorareg.errors import (
     LoraregError,
     NotFoundError,
 )
-from lorareg.registry import dvcconfig
+from lorareg.registry import dvccommand, dvcconfig
 from lorareg.registry.dvccommand import explained
 from lorareg.registry.pointer import Pointer
 from lorareg.registry.store import Store
@@ -585,3 +585,18 @@ class held_lock:  # noqa: N801, a context manager that reads as a phrase
 
     def __exit__(self, *_: object) -> None:
         self.lock.close()
+
+
+def test_a_committed_setting_does_not_choose_where_dvc_reads_pickles(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DVC_SITE_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "own"))
+    theirs = store.root / "theirs"
+    config = store.root / ".dvc/config"
+    config.write_text(config.read_text().replace("[core]", f"[core]\n    site_cache_dir = {theirs}"))
+
+    dvccommand.run(store.root, "status", patience=1)
+
+    assert not theirs.exists()
+    assert (tmp_path / "own" / "lorareg" / "dvc").is_dir()
