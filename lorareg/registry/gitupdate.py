@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from lorareg.errors import ExternalToolError, IntegrityError, LoraregError, listed
-from lorareg.registry import gitpush, gitworktree
+from lorareg.registry import githalf, gitpush, gitworktree
 from lorareg.registry.gitcommand import NO_COMMANDS_IN_URLS, call
 from lorareg.registry.gitpush import TAGS, MovedTag
 
@@ -94,6 +94,8 @@ def _refuse_smuggled(root: Path, theirs: str) -> None:
 
 
 def _fast_forward(root: Path, theirs: str) -> None:
+    if _commit(root, "HEAD") is not None:
+        githalf.take_back(root, theirs)
     done = call(root, ["merge", "--quiet", "--ff-only", theirs])
     if done.status != 0 and done.named:
         raise ExternalToolError(
@@ -123,6 +125,7 @@ def _unite(root: Path, before: str, theirs: str) -> How:
 
 def _move_to(root: Path, united: str) -> None:
     """Take the result over; files with uncommitted changes stay, or it is refused before."""
+    githalf.take_back(root, united)
     entries = call(root, ["status", "--porcelain", "-z", "--no-renames", "--untracked-files=all"])
     changed = {entry[3:] for entry in entries.must_succeed().text.split("\0") if entry}
     arriving = call(root, ["diff", "--name-only", "--no-renames", "-z", "HEAD", united])

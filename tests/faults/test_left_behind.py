@@ -96,3 +96,25 @@ def test_the_checkout_of_a_killed_command_is_removed_by_the_next_and_a_live_one_
     assert alive
     assert not dead.exists()
     assert len(git(world.clone("alice"), "worktree", "list").splitlines()) == 1
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_a_checkout_that_was_killed_half_way_is_no_work_of_somebodys(
+    local: bool, rolling: World, tmp_path: Path
+) -> None:
+    world = rolling.copy(tmp_path / "team")
+    bob = world.join("bob")
+    if local:
+        world.add("style/bobs", 80, clone="bob")
+        world.commit("bob", "style/bobs")
+    world.add("style/more", 81)
+    assert run(command("push"), world.clone("alice"), {}).status == 0
+    git(bob, "fetch", "-q")
+    git(bob, "restore", "--source=origin/main", "--", "manifests/style/more", "manifests/style/ink")
+    assert world.workspace("bob").history.changed()
+
+    pulled = run(command("pull"), bob, {})
+
+    assert pulled.status == 0, pulled.said
+    assert world.workspace("bob").history.changed() == ()
+    assert (bob / "manifests/style/more/weights").is_dir()
