@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.training_ours import Ours
-from lorareg.registry import base, dataset, presets, yamlfile
+from lorareg.registry import dataset, presets, yamlfile
+from lorareg.registry.bases import base
 from lorareg.registry.ids import AssetId
 from lorareg.registry.presets import ImagePreset
 from lorareg.registry.workspace import Workspace

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lorareg.registry import base, digest, lock
+from lorareg.registry import digest, lock
+from lorareg.registry.bases import base
 from lorareg.registry.digest import DigestCache
 from lorareg.registry.ids import AssetId
 from lorareg.registry.manifest import Manifest

@@ -19,8 +19,8 @@ from transformers import PrinterCallback, TrainerCallback
 
 from benchmarks.training_ours import Ours
 from benchmarks.training_turns import WARM_UP, Contestant, Course
-from lorareg.registry import base as bases
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases import base as bases
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.digest import DigestCache
 from lorareg.registry.manifest import Base, Lora
 from lorareg.registry.text_training import TextTraining

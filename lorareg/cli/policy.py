@@ -184,8 +184,8 @@ def sign(
     Without REF: the policy and every asset. After an attack: restore the files first
     (git checkout COMMIT -- manifests/kind/name), then sign.
     """
-    from lorareg.registry import gittrail
     from lorareg.registry.access import audit, founding
+    from lorareg.registry.git import trail
 
     workspace = Workspace.find()
     _rules(workspace)
@@ -194,7 +194,7 @@ def sign(
     found = list(audit.unsigned(workspace, subjects))
     for each in found:
         note(f"{each.subject}: {each.why}; since {(each.since or 'the beginning')[:10]}:")
-        note(gittrail.difference(workspace.root, each.since, each.paths))
+        note(trail.difference(workspace.root, each.since, each.paths))
     if found and not yes:
         _ask(len(found))
     made = founding.sign(workspace, [each.subject for each in found])

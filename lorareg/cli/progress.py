@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lorareg.cli.root import err
-from lorareg.registry.meter import Meter, spoken
+from lorareg.registry.sharing.meter import Meter, spoken
 
 SECONDS = 5.0  # between two lines where there is no terminal
 

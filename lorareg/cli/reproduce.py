@@ -91,7 +91,7 @@ def _attest(workspace: Workspace, found: Reproduction, by: Signer, repo: str | N
 def _open(repo: str | None, stack: ExitStack) -> Workspace:
     if repo is None:
         return Workspace.find()
-    from lorareg.registry.gitclone import clone
+    from lorareg.registry.git.clone import clone
 
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lorareg-"))
     return Workspace(clone(repo, Path(folder) / "clone").root)

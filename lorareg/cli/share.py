@@ -15,9 +15,9 @@ from lorareg.registry.ids import AssetId, Ref
 from lorareg.registry.workspace import Workspace
 
 if TYPE_CHECKING:
-    from lorareg.registry.gitpush import MovedTag
-    from lorareg.registry.planning import Plan
-    from lorareg.registry.receiving import Pulled
+    from lorareg.registry.git.outgoing import MovedTag
+    from lorareg.registry.sharing.planning import Plan
+    from lorareg.registry.sharing.receiving import Pulled
 
 HUB = "hub:"
 
@@ -35,7 +35,7 @@ def push(
     pushed meanwhile, their commits are united with yours.
     """
     from lorareg.cli.progress import shown
-    from lorareg.registry import planning, sharing
+    from lorareg.registry.sharing import planning, pushing
 
     workspace = Workspace.find()
     assets = _assets(workspace, refs)
@@ -48,7 +48,7 @@ def push(
             _print_plan(plan)
         return
     with shown() as meter:
-        done = sharing.push(workspace, assets, note, meter)
+        done = pushing.push(workspace, assets, note, meter)
     if json:
         as_json(asdict(done) | {"assets": names})
         return
@@ -75,8 +75,9 @@ def pull(
     imports an adapter that somebody published.
     """
     from lorareg.cli.progress import shown
-    from lorareg.registry import gitpush, receiving
     from lorareg.registry.access import authority
+    from lorareg.registry.git import outgoing
+    from lorareg.registry.sharing import receiving
 
     workspace = Workspace.find()
     plain, releases, foreign = _sorted(refs or [])
@@ -86,7 +87,7 @@ def pull(
         moved = update.moved
         note(f"git: {update.how}")
         for tag in moved:
-            note(f"moved tag, kept as it is here: {gitpush.described(tag)}")
+            note(f"moved tag, kept as it is here: {outgoing.described(tag)}")
     if told := authority.pin(workspace):
         note(told)
     answer: dict[str, Any] = {}
@@ -155,7 +156,7 @@ def _report(answer: dict[str, Any], done: Pulled | None, json: bool) -> None:
 
 def _finish(done: Pulled | None, moved: list[MovedTag], json: bool) -> None:
     """End with status 2 where something was refused; the others are in place."""
-    from lorareg.registry import gitpush
+    from lorareg.registry.git import outgoing
 
     refusals: list[LoraregError] = []
     try:
@@ -164,7 +165,7 @@ def _finish(done: Pulled | None, moved: list[MovedTag], json: bool) -> None:
     except LoraregError as refused:
         refusals.append(refused)
     try:
-        gitpush.refuse_moved(moved, "origin")
+        outgoing.refuse_moved(moved, "origin")
     except LoraregError as refused:
         refusals.append(refused)
     if not json and len(refusals) == 1:
@@ -176,7 +177,7 @@ def _finish(done: Pulled | None, moved: list[MovedTag], json: bool) -> None:
 
 
 def _print_plan(plan: Plan) -> None:
-    from lorareg.registry.meter import spoken
+    from lorareg.registry.sharing.meter import spoken
 
     out.print(f"commit {len(plan.files)} files")
     for file in plan.files:

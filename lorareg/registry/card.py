@@ -13,7 +13,7 @@ from lorareg.registry import attestation, datacard
 from lorareg.registry.access import revocation
 from lorareg.registry.assetfolder import AssetFolder
 from lorareg.registry.attestation import Attestation
-from lorareg.registry.base import public_name
+from lorareg.registry.bases.base import public_name
 from lorareg.registry.files import write_atomically
 from lorareg.registry.ids import RECIPE, AssetId
 from lorareg.registry.lock import ImportedLock, Lock, TrainedLock, load_index

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from lorareg.errors import LoraregError
-from lorareg.registry import gitblobs, gitlog, gittrail, jsontext, yamlfile
-from lorareg.registry.gitlog import Entry
+from lorareg.registry import jsontext, yamlfile
+from lorareg.registry.git import blobs as gitblobs
+from lorareg.registry.git import log, trail
+from lorareg.registry.git.log import Entry
 from lorareg.registry.ids import AssetId
 from lorareg.registry.releases import rules
 from lorareg.registry.workspace import Workspace
@@ -53,10 +55,10 @@ def events(workspace: Workspace, asset: AssetId, limit: int | None = None) -> li
     folder = workspace.folder(asset).path.relative_to(root).as_posix()
     if workspace.history.head() is None:
         return []
-    found = gitlog.entries(root, folder, limit)
-    tags = gitlog.tags(root, f"{asset}@*")
+    found = log.entries(root, folder, limit)
+    tags = log.tags(root, f"{asset}@*")
     lines = [(each.commit, *([each.parent] if each.parent else [])) for each in found]
-    changed = [step.changes[0] for step in gittrail.steps(root, lines, folder)]
+    changed = [step.changes[0] for step in trail.steps(root, lines, folder)]
     names = [
         f"{commit}:{path}"
         for entry, paths in zip(found, changed, strict=True)

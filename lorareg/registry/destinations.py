@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lorareg.errors import IntegrityError, listed
 from lorareg.registry.access import authority
-from lorareg.registry.gitcommand import call
+from lorareg.registry.git.command import call
 from lorareg.registry.workspace import Workspace
 
 REMOTE, AUDIENCE = "lorareg-remote", "lorareg-audience"

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from lorareg.errors import ExternalToolError, InvalidFileError, NotFoundError
-from lorareg.registry.modelfiles import DIFFUSERS, has_weights, is_complete, select
+from lorareg.registry.bases.modelfiles import DIFFUSERS, has_weights, is_complete, select
 
 TIMEOUT = 10.0  # seconds
 

@@ -41,7 +41,7 @@ def _names(root: Path) -> Iterator[str]:
         yield from _packed(top / "packed-refs")
         yield from _loose(str(top / TAGS))
     elif top.exists():  # another checkout of a repository elsewhere
-        from lorareg.registry.gitcommand import call
+        from lorareg.registry.git.command import call
 
         yield from call(root, ["tag", "--list"]).must_succeed().text.splitlines()
 

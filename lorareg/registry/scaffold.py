@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from lorareg.errors import LoraregError
-from lorareg.registry import base, hub, manifest, presets, yamlfile
+from lorareg.registry import hub, manifest, presets, yamlfile
 from lorareg.registry.access import policy
+from lorareg.registry.bases import base
+from lorareg.registry.dvc.pointer import Pointer
 from lorareg.registry.fields import is_hub_id
 from lorareg.registry.files import write_atomically
 from lorareg.registry.ids import RECIPE, AssetId
 from lorareg.registry.manifest import Base
-from lorareg.registry.pointer import Pointer
 from lorareg.registry.workspace import Workspace
 
 SCHEMA_FILE = "manifest.schema.json"

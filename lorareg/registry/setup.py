@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from lorareg.registry.dvc.store import Store
 from lorareg.registry.files import write_atomically
-from lorareg.registry.history import History
-from lorareg.registry.store import Store
+from lorareg.registry.git.history import History
 from lorareg.registry.workspace import SETTINGS, Workspace
 
 REMOTE = "storage"

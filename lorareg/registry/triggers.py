@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
-from lorareg.registry.base_tokenizer import Reader
+from lorareg.registry.bases.tokenizer import Reader
 from lorareg.registry.finding import Finding
 
 LEARNED = re.compile(r"<[^<>\s]+>")  # a token whose embedding was trained: <s0>

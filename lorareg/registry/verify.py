@@ -6,15 +6,16 @@ import datetime
 from collections.abc import Iterator
 
 from lorareg.errors import LoraregError
-from lorareg.registry import attestation, dataset, digest, lineage, lock, pointer
+from lorareg.registry import attestation, dataset, digest, lineage, lock
 from lorareg.registry.access import authority, revocation
 from lorareg.registry.assetfolder import AssetFolder
 from lorareg.registry.digest import DigestCache
+from lorareg.registry.dvc import pointer
+from lorareg.registry.dvc.pointer import pointer_path
 from lorareg.registry.finding import Finding
 from lorareg.registry.ids import AssetId
 from lorareg.registry.lock import ImportedLock, Lock, Member, RecipeLock, TrainedLock
 from lorareg.registry.manifest import Manifest
-from lorareg.registry.pointer import pointer_path
 from lorareg.registry.releases import tags
 from lorareg.registry.revisions import released_lock
 from lorareg.registry.tensors import tensor_digest

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lorareg.errors import IntegrityError, LoraregError, NotFoundError
-from lorareg.registry import receiving, recipe, yamlfile
+from lorareg.registry import recipe, yamlfile
 from lorareg.registry.access import policy, revocation
 from lorareg.registry.files import replaced_atomically
 from lorareg.registry.ids import VERSION, AssetId, Ref
@@ -19,6 +19,7 @@ from lorareg.registry.manifest import ImageManifest, TextManifest
 from lorareg.registry.recipe import RecipeManifest
 from lorareg.registry.releases import ledger
 from lorareg.registry.revisions import lock_at, manifest_at, text_at
+from lorareg.registry.sharing import receiving
 from lorareg.registry.workspace import Workspace
 
 Number = tuple[int, int, int]

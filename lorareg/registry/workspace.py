@@ -21,12 +21,12 @@ from lorareg.registry.paths import resolve_inside
 from lorareg.registry.stamp import Stamp
 
 if TYPE_CHECKING:
-    from lorareg.registry.history import History
+    from lorareg.registry.dvc.store import Store
+    from lorareg.registry.git.history import History
     from lorareg.registry.lock import Lock, RecipeLock
     from lorareg.registry.manifest import ImageManifest, Manifest, TextManifest
     from lorareg.registry.recipe import RecipeManifest
     from lorareg.registry.settings import Settings
-    from lorareg.registry.store import Store
 
 SETTINGS = "lorareg.yaml"
 
@@ -90,14 +90,14 @@ class Workspace:
     @property
     def store(self) -> Store:
         """The DVC side of the registry."""
-        from lorareg.registry.store import Store
+        from lorareg.registry.dvc.store import Store
 
         return Store(self.root)
 
     @property
     def history(self) -> History:
         """The git side of the registry."""
-        from lorareg.registry.history import History
+        from lorareg.registry.git.history import History
 
         return History(self.root)
 
@@ -243,7 +243,7 @@ class Workspace:
 
     def data_md5(self, folder: Path) -> str | None:
         """DVC's name for the bytes of a folder, if DVC tracks it."""
-        from lorareg.registry import pointer
+        from lorareg.registry.dvc import pointer
 
         file = pointer.pointer_path(folder)
         return pointer.read(self.root, file).md5 if file.is_file() else None

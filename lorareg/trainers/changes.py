@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lorareg.errors import LoraregError, NotFoundError
-from lorareg.registry import base, dataset, lineage, lock
+from lorareg.registry import dataset, lineage, lock
+from lorareg.registry.bases import base
 from lorareg.registry.dataset import Listing, difference
 from lorareg.registry.ids import RECIPE, AssetId
 from lorareg.registry.lock import (

@@ -10,12 +10,14 @@ from pathlib import Path
 from PIL.Image import Image
 
 from lorareg.errors import LoraregError
-from lorareg.registry import gitclone, receiving, scaffold, setup, sharing
-from lorareg.registry.builtin import demo_data
+from lorareg.registry import scaffold, setup
+from lorareg.registry.bases.builtin import demo_data
 from lorareg.registry.expression import Expression
-from lorareg.registry.history import History
+from lorareg.registry.git import clone
+from lorareg.registry.git.history import History
 from lorareg.registry.ids import AssetId, Ref
 from lorareg.registry.recipe import RecipeManifest
+from lorareg.registry.sharing import pushing, receiving
 from lorareg.registry.workspace import Workspace
 from lorareg.trainers import run
 from lorareg.trainers.core.watching import Watcher
@@ -150,12 +152,12 @@ def _compose(workspace: Workspace, tour: Tour, say: Callable[[str], None]) -> No
 
 def _share(workspace: Workspace, top: Path, tour: Tour, say: Callable[[str], None]) -> None:
     say("lorareg push")
-    workspace.history.add_remote("origin", str(gitclone.init_bare(top / "origin.git")))
+    workspace.history.add_remote("origin", str(clone.init_bare(top / "origin.git")))
     assets = list(workspace.assets())
-    pushed = sharing.push(workspace, assets, lambda text: None)
+    pushed = pushing.push(workspace, assets, lambda text: None)
     tour.rows.append(("git commit", pushed.commit or "", "pushed"))
     say(f"git clone {top.name}/origin.git teammate && cd teammate && lorareg pull")
-    mate = Workspace(gitclone.clone(str(top / "origin.git"), top / "teammate").root)
+    mate = Workspace(clone.clone(str(top / "origin.git"), top / "teammate").root)
     _know_the_committer(mate.history)
     pulled = receiving.pull(mate, assets, lambda text: None)
     files = sum(pulled.verified.values())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lorareg.registry.base import ResolvedBase, default_resolution
+from lorareg.registry.bases.base import ResolvedBase, default_resolution
 from lorareg.registry.image_training import ImageTraining
 from lorareg.registry.manifest import ImageManifest, TextManifest
 from lorareg.registry.sampling import Sampling

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lorareg.errors import InvalidFileError, listed
-from lorareg.registry import base, dataset, lock
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry import dataset, lock
+from lorareg.registry.bases import base
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.dataset import Listing
 from lorareg.registry.manifest import ImageManifest, Manifest, TextManifest
 from lorareg.registry.workspace import Workspace

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lorareg.registry import card, lock
 from lorareg.registry.assetfolder import AssetFolder
-from lorareg.registry.base import public_name
+from lorareg.registry.bases.base import public_name
 from lorareg.registry.files import sync_folder, write_atomically
 from lorareg.registry.lock import TrainedLock
 from lorareg.registry.manifest import ImageManifest, TextManifest

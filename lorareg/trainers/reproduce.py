@@ -10,15 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from lorareg.errors import NotFoundError
-from lorareg.registry import lineage, lock, receiving, versions
+from lorareg.registry import lineage, lock, versions
 from lorareg.registry.access import permission
 from lorareg.registry.attestation import Verdict
 from lorareg.registry.differences import environment_changes
+from lorareg.registry.dvc.pointer import pointer_path
 from lorareg.registry.ids import AssetId, Ref
 from lorareg.registry.lock import Lock, TrainedLock
 from lorareg.registry.manifest import ImageManifest, TextManifest
-from lorareg.registry.pointer import pointer_path
 from lorareg.registry.releases import ledger
+from lorareg.registry.sharing import receiving
 from lorareg.registry.workspace import Workspace
 from lorareg.trainers.adapters import parent_files
 from lorareg.trainers.changes import changed_inputs

@@ -15,7 +15,8 @@ from typing import Any
 
 from lorareg import __version__
 from lorareg.errors import LoraregError
-from lorareg.registry import gitreach, stamp
+from lorareg.registry import stamp
+from lorareg.registry.git import reachable
 from lorareg.registry.ids import RECIPE, AssetId
 from lorareg.registry.memory import Memory
 from lorareg.registry.stamp import Stamp
@@ -116,7 +117,7 @@ class States:
     def _base_now(
         self, model: str | None, revision: str | None, config: str | None, task: str | None
     ) -> str:
-        from lorareg.registry import base
+        from lorareg.registry.bases import base
         from lorareg.registry.manifest import Base
 
         try:
@@ -129,7 +130,7 @@ class States:
 
     @cached_property
     def _tags(self) -> str:
-        return gitreach.tag_state(self.workspace.root)
+        return reachable.tag_state(self.workspace.root)
 
     def _dependencies(self, asset: AssetId) -> Watch | None:
         """What the state of an asset depends on; None if that is not known."""

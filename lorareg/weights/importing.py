@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from lorareg.errors import IntegrityError, InvalidFileError, LoraregError, NotFoundError
-from lorareg.registry import base as bases
 from lorareg.registry import card, digest, lock, manifest, scaffold, yamlfile
 from lorareg.registry.access import policy
-from lorareg.registry.base import ResolvedBase, public_name
+from lorareg.registry.bases import base as bases
+from lorareg.registry.bases.base import ResolvedBase, public_name
 from lorareg.registry.files import write_atomically
 from lorareg.registry.ids import RECIPE, AssetId
 from lorareg.registry.lock import BaseInput, FileInput, ImportedLock

@@ -10,7 +10,7 @@ from pathlib import Path
 from lorareg.errors import IntegrityError, LoraregError
 from lorareg.registry import digest, lock, recipe
 from lorareg.registry.assetfolder import AssetFolder
-from lorareg.registry.base import public_name
+from lorareg.registry.bases.base import public_name
 from lorareg.registry.expression import Part
 from lorareg.registry.ids import Ref
 from lorareg.registry.lock import Member, Output, RecipeLock

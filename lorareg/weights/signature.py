@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lorareg.errors import LoraregError, listed
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.header import read_header
 from lorareg.weights.adapter import LoraAdapter, LoraLayer
 from lorareg.weights.formats import gguf

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lorareg.registry import presets
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.ids import AssetId
 from lorareg.registry.manifest import TextManifest
 from lorareg.registry.workspace import Workspace

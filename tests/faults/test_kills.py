@@ -54,7 +54,7 @@ def test_a_killed_push_is_finished_by_the_next_and_never_seen_half(
 def test_a_killed_pull_is_finished_by_the_next_and_no_half_folder_is_called_fine(
     team: World, tmp_path: Path
 ) -> None:
-    from lorareg.registry import receiving, sharing
+    from lorareg.registry.sharing import pushing, receiving
 
     world = team.copy(tmp_path / "start")
     world.join("bob")
@@ -63,7 +63,7 @@ def test_a_killed_pull_is_finished_by_the_next_and_no_half_folder_is_called_fine
     world.commit("bob", "style/bobs")
     for number in range(3):
         world.add(f"style/new{number}", 10 + number)
-    sharing.push(world.workspace(), list(world.workspace().assets()), print)
+    pushing.push(world.workspace(), list(world.workspace().assets()), print)
 
     scene = Scene(
         command("pull"), world, "bob", of_bob, lambda world, scratch: half_placed(world, "bob")

@@ -19,14 +19,15 @@ from typing import Any
 import numpy as np
 
 from lorareg.errors import LoraregError
-from lorareg.registry import pointer, receiving
 from lorareg.registry.access import policy, signatures
-from lorareg.registry.dvcconfig import as_text
+from lorareg.registry.dvc import pointer
+from lorareg.registry.dvc.config import as_text
+from lorareg.registry.dvc.objects import Objects
+from lorareg.registry.dvc.store import SETTINGS
 from lorareg.registry.files import TEMPORARY
-from lorareg.registry.gitclone import clone
+from lorareg.registry.git.clone import clone
 from lorareg.registry.ids import AssetId
-from lorareg.registry.objects import Objects
-from lorareg.registry.store import SETTINGS
+from lorareg.registry.sharing import receiving
 from lorareg.registry.workspace import Workspace
 from lorareg.weights.adapter import LoraAdapter, LoraLayer
 from tests.registry.published import OPEN
@@ -126,18 +127,18 @@ class World:
 
     def commit(self, clone: str, *names: str) -> None:
         """Sign and commit assets with their pointers, and announce nothing."""
-        from lorareg.registry import sharing
+        from lorareg.registry.sharing import pushing
 
         workspace = self.workspace(clone)
         assets = [AssetId.parse(name) for name in names]
         for asset in assets:
-            sharing.track(workspace, asset)
-        signatures.commit(workspace, assets, "by hand", sharing.commit_paths(workspace, assets))
+            pushing.track(workspace, asset)
+        signatures.commit(workspace, assets, "by hand", pushing.commit_paths(workspace, assets))
 
 
 def found(top: Path, keys: Path) -> World:
     """A team of alice, whose registry has a policy and one adapter, all of it pushed."""
-    from lorareg.registry import sharing
+    from lorareg.registry.sharing import pushing
 
     top.mkdir(parents=True)
     git(top, "init", "-q", "--bare", "-b", "main", "origin.git")
@@ -160,7 +161,7 @@ def found(top: Path, keys: Path) -> World:
     (root / policy.SIGNERS).write_text(allowed(keys, "alice"), encoding="utf-8")
     signatures.commit_policy(alice.workspace, "Policy")
     world.add("style/ink", 1)
-    sharing.push(alice.workspace, list(alice.workspace.assets()), print)
+    pushing.push(alice.workspace, list(alice.workspace.assets()), print)
     return world
 
 

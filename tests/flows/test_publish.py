@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from lorareg.errors import IntegrityError, InvalidFileError, LoraregError
-from lorareg.registry import base as bases
 from lorareg.registry import tensors
 from lorareg.registry.access import policy, signatures
+from lorareg.registry.bases import base as bases
 from lorareg.registry.digest import DigestCache, of_file
 from lorareg.registry.ids import AssetId
 from lorareg.registry.lock import ImportedLock

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lorareg.registry import lineage, lock
-from lorareg.registry.base import resolve
+from lorareg.registry.bases.base import resolve
 from lorareg.registry.digest import DigestCache
 from lorareg.registry.ids import AssetId
 from lorareg.registry.lock import Lock, Member, ParentInput

@@ -8,11 +8,13 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorareg.registry import dvcconfig, lock, receiving, sharing, tensors
+from lorareg.registry import lock, tensors
+from lorareg.registry.dvc import config as dvcconfig
+from lorareg.registry.dvc.store import SETTINGS
 from lorareg.registry.ids import AssetId
-from lorareg.registry.receiving import Pulled
-from lorareg.registry.sharing import Pushed
-from lorareg.registry.store import SETTINGS
+from lorareg.registry.sharing import pushing, receiving
+from lorareg.registry.sharing.pushing import Pushed
+from lorareg.registry.sharing.receiving import Pulled
 from lorareg.registry.tensors import RawTensor
 from lorareg.registry.workspace import Workspace
 
@@ -65,7 +67,7 @@ class Member:
         return folder
 
     def push(self, *assets: AssetId) -> Pushed:
-        return sharing.push(self.workspace, assets or list(self.workspace.assets()), print)
+        return pushing.push(self.workspace, assets or list(self.workspace.assets()), print)
 
     def pull(self, *assets: AssetId) -> Pulled:
         self.workspace.history.pull()

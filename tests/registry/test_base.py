@@ -10,11 +10,11 @@ import pytest
 from safetensors.numpy import save_file
 
 from lorareg.errors import InvalidFileError, NotFoundError
-from lorareg.registry import base as bases
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases import base as bases
+from lorareg.registry.bases.base import ResolvedBase
+from lorareg.registry.bases.modelfiles import is_complete, select
 from lorareg.registry.digest import DigestCache
 from lorareg.registry.manifest import Base
-from lorareg.registry.modelfiles import is_complete, select
 
 WEIGHTS = {"w": np.ones(2, np.float32)}
 INDEX = {

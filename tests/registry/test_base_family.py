@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from lorareg.registry import base_family, builtin
-from lorareg.registry.base import ResolvedBase
-from lorareg.registry.base_family import Family
+from lorareg.registry.bases import builtin
+from lorareg.registry.bases import family as base_family
+from lorareg.registry.bases.base import ResolvedBase
+from lorareg.registry.bases.family import Family
 
 
 @pytest.fixture

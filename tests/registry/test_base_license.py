@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lorareg.registry import base_license, builtin
+from lorareg.registry.bases import builtin
+from lorareg.registry.bases import license as base_license
 
 
 def test_the_built_in_bases_have_one() -> None:

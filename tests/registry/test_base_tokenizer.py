@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lorareg.errors import InvalidFileError
-from lorareg.registry import base_tokenizer, builtin
+from lorareg.registry.bases import builtin, tokenizer
 
 TEXTS = ["zzhangsan", "lorelei style", "It's 3 o'clock", "张三", "  TWO  spaces ", ""]
 
@@ -17,20 +17,20 @@ def test_words_and_merges_read_as_the_one_file_does(tmp_path: Path) -> None:
     for name in ("vocab.json", "merges.txt"):
         shutil.copyfile(builtin.avatar() / "tokenizer" / name, folder / name)
 
-    (whole,) = base_tokenizer.readers("diffusers", builtin.avatar())
-    (pieces,) = base_tokenizer.readers("diffusers", tmp_path)
+    (whole,) = tokenizer.readers("diffusers", builtin.avatar())
+    (pieces,) = tokenizer.readers("diffusers", tmp_path)
 
     assert [pieces.read(text) for text in TEXTS] == [whole.read(text) for text in TEXTS]
 
 
 def test_a_base_without_a_tokenizer_has_no_reader(tmp_path: Path) -> None:
-    assert base_tokenizer.readers("diffusers", tmp_path) == []
-    assert base_tokenizer.readers("gguf", tmp_path / "model.gguf") == []
-    assert base_tokenizer.readers("checkpoint", None) == []
+    assert tokenizer.readers("diffusers", tmp_path) == []
+    assert tokenizer.readers("gguf", tmp_path / "model.gguf") == []
+    assert tokenizer.readers("checkpoint", None) == []
 
 
 def test_a_damaged_tokenizer_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
 
     with pytest.raises(InvalidFileError, match="cannot be loaded"):
-        base_tokenizer.readers("transformers", tmp_path)
+        tokenizer.readers("transformers", tmp_path)

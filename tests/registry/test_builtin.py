@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from lorareg.errors import ExternalToolError, IntegrityError, LoraregError
-from lorareg.registry import builtin
-from lorareg.registry.builtin import PinnedFile
+from lorareg.registry.bases import builtin
+from lorareg.registry.bases.builtin import PinnedFile
 
 CONTENT = b"GGUF" + bytes(range(256)) * 20
 
@@ -164,6 +164,6 @@ def test_the_avatar_base_lies_inside_the_package() -> None:
 
 
 def test_torch_is_not_needed_for_any_of_it() -> None:
-    code = "import sys, lorareg.registry.builtin; sys.exit('torch' in sys.modules)"
+    code = "import sys, lorareg.registry.bases.builtin; sys.exit('torch' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

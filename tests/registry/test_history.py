@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from lorareg.errors import ExternalToolError, IntegrityError, LoraregError, NotFoundError
-from lorareg.registry.gitclone import clone
-from lorareg.registry.gitupdate import Update
-from lorareg.registry.history import History
+from lorareg.registry.git.clone import clone
+from lorareg.registry.git.history import History
+from lorareg.registry.git.update import Update
 
 
 @pytest.fixture(autouse=True)
@@ -161,7 +161,7 @@ def test_identity_is_a_name_and_an_address(history: History) -> None:
 
 def test_several_processes_commit_at_the_same_time(history: History) -> None:
     code = (
-        "import sys; from pathlib import Path; from lorareg.registry.history import History\n"
+        "import sys; from pathlib import Path; from lorareg.registry.git.history import History\n"
         "for turn in range(4):\n"
         "    (Path(sys.argv[1]) / sys.argv[2]).write_text(str(turn))\n"
         "    assert History(Path(sys.argv[1])).commit([Path(sys.argv[2])], sys.argv[2])\n"
@@ -181,7 +181,7 @@ def test_several_processes_commit_at_the_same_time(history: History) -> None:
 def test_a_lock_that_a_dead_git_left_behind_is_named(
     history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lorareg.registry.gitcommand.LOCK_SECONDS", 0.0)
+    monkeypatch.setattr("lorareg.registry.git.command.LOCK_SECONDS", 0.0)
     write(history, "a", "a")
     lock = history.root / ".git/index.lock"
     lock.touch()
@@ -470,6 +470,6 @@ def test_a_remote_that_runs_a_command_is_refused_on_pull(history: History, tmp_p
 
 
 def test_history_does_not_import_git_before_it_is_used() -> None:
-    code = "import sys, lorareg.registry.history; print('git' in sys.modules)"
+    code = "import sys, lorareg.registry.git.history; print('git' in sys.modules)"
 
     assert subprocess.check_output([sys.executable, "-c", code], env=os.environ) == b"False\n"

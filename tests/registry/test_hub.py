@@ -14,8 +14,8 @@ import pytest
 from safetensors.numpy import save
 
 from lorareg.errors import ExternalToolError, InvalidFileError, NotFoundError
-from lorareg.registry import base as bases
 from lorareg.registry import hub
+from lorareg.registry.bases import base as bases
 from lorareg.registry.digest import DigestCache, of_bytes
 from lorareg.registry.manifest import Base
 

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from lorareg.errors import InvalidFileError, LoraregError, NotFoundError
-from lorareg.registry import lineage, sharing, verify
+from lorareg.registry import lineage, verify
 from lorareg.registry.ids import AssetId
 from lorareg.registry.lock import ParentInput
+from lorareg.registry.sharing import pushing
 from lorareg.trainers.changes import changed_inputs
 from tests.registry.family import Family, git, tensors
 
@@ -280,7 +281,7 @@ def test_a_child_that_more_people_may_see_than_a_parent_is_named_and_not_pushed(
     child, known = family.workspace.load_manifest(line), family.loaded("style/line")
     findings = verify.verify(family.workspace, line)
     with pytest.raises(LoraregError, match="style/line is team, but it descends from") as caught:
-        sharing.push(family.workspace, [line], print)
+        pushing.push(family.workspace, [line], print)
 
     assert lineage.hidden_ancestors(family.workspace, child, known) == ["style/ink (private)"]
     (finding,) = [each for each in findings if each.what == "visibility"]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from lorareg.errors import InvalidFileError, NotFoundError
-from lorareg.registry import pointer, pointerfile
-from lorareg.registry.pointer import Pointer
+from lorareg.registry.dvc import pointer, pointerfile
+from lorareg.registry.dvc.pointer import Pointer
 
 PLAIN = """\
 outs:

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from lorareg.errors import IntegrityError, NotFoundError
-from lorareg.registry import dvcconfig
+from lorareg.registry.dvc import config as dvcconfig
 from tests.registry import shared
 from tests.registry.shared import FILE, Team
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from lorareg.errors import ExternalToolError, IntegrityError, LoraregError, NotFoundError
-from lorareg.registry import planning
+from lorareg.registry.dvc.store import Store
 from lorareg.registry.header import read_header
-from lorareg.registry.store import Store
+from lorareg.registry.sharing import planning
 from tests.registry import shared
 from tests.registry.shared import FILE, Member, Team, git
 
@@ -234,10 +234,10 @@ def test_a_remote_that_fails_is_no_announcement_and_the_same_push_finishes_later
 
 def test_pushes_of_several_people_at_once_end_with_all_work_kept(team: Team) -> None:
     code = (
-        "import sys; from pathlib import Path; from lorareg.registry import sharing\n"
+        "import sys; from pathlib import Path; from lorareg.registry.sharing import pushing\n"
         "from lorareg.registry.workspace import Workspace\n"
         "here = Workspace(Path(sys.argv[1]))\n"
-        "sharing.push(here, list(here.assets()), print)\n"
+        "pushing.push(here, list(here.assets()), print)\n"
     )
     members = [team.member(f"person{number}") for number in range(4)]
     for number, member in enumerate(members):

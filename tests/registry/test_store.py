@@ -20,10 +20,11 @@ from lorareg.errors import (
     LoraregError,
     NotFoundError,
 )
-from lorareg.registry import dvccommand, dvcconfig
-from lorareg.registry.dvccommand import explained
-from lorareg.registry.pointer import Pointer
-from lorareg.registry.store import Store
+from lorareg.registry.dvc import command
+from lorareg.registry.dvc import config as dvcconfig
+from lorareg.registry.dvc.command import explained
+from lorareg.registry.dvc.pointer import Pointer
+from lorareg.registry.dvc.store import Store
 
 WEIGHTS = Path("manifests/character/zhangsan/weights")
 BYTES = b"the bytes of an adapter"
@@ -201,8 +202,9 @@ def test_only_what_is_in_the_registry_is_tracked(store: Store, path: str) -> Non
 
 
 def test_two_processes_track_different_assets_at_the_same_time(store: Store) -> None:
-    code = "import sys; from pathlib import Path; from lorareg.registry.store import Store; " + (
-        "Store(Path(sys.argv[1])).track(Path(sys.argv[2]))"
+    code = (
+        "import sys; from pathlib import Path; from lorareg.registry.dvc.store import Store; "
+        + ("Store(Path(sys.argv[1])).track(Path(sys.argv[2]))")
     )
     names = ["data/first", "data/second"]
     for name in names:
@@ -594,9 +596,11 @@ def test_a_committed_setting_does_not_choose_where_dvc_reads_pickles(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "own"))
     theirs = store.root / "theirs"
     config = store.root / ".dvc/config"
-    config.write_text(config.read_text().replace("[core]", f"[core]\n    site_cache_dir = {theirs}"))
+    config.write_text(
+        config.read_text().replace("[core]", f"[core]\n    site_cache_dir = {theirs}")
+    )
 
-    dvccommand.run(store.root, "status", patience=1)
+    command.run(store.root, "status", patience=1)
 
     assert not theirs.exists()
     assert (tmp_path / "own" / "lorareg" / "dvc").is_dir()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from lorareg.registry import base_tokenizer, builtin, triggers
-from lorareg.registry.base_tokenizer import Reader
+from lorareg.registry import triggers
+from lorareg.registry.bases import builtin, tokenizer
+from lorareg.registry.bases.tokenizer import Reader
 
 
 @pytest.fixture(scope="module")
 def readers() -> list[Reader]:
-    return base_tokenizer.readers("diffusers", builtin.avatar())
+    return tokenizer.readers("diffusers", builtin.avatar())
 
 
 def check(first: str, second: str, readers: list[Reader]) -> list[tuple[bool, bool, str]]:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from lorareg.errors import InvalidFileError, LoraregError, NotFoundError
-from lorareg.registry import digest, lock, pointer
+from lorareg.registry import digest, lock
+from lorareg.registry.dvc import pointer
 from lorareg.registry.ids import AssetId, Ref
 from lorareg.registry.workspace import Workspace
 

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from lorareg.errors import InvalidFileError, NotFoundError
-from lorareg.registry import pointer
-from lorareg.registry.objects import Objects
+from lorareg.registry.dvc import pointer
+from lorareg.registry.dvc.objects import Objects
 from tools.samples import captions, characters, emoji, lorelei, npm, tone
 from tools.samples.__main__ import main
 from tools.samples.datasets import DATASETS, write

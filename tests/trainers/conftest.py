@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from lorareg.registry import digest
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.trainers.core.task import Runtime
 from lorareg.trainers.data.dialogue_rows import Message
 from lorareg.trainers.data.dialogues import DialogueRecord

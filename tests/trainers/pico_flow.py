@@ -24,7 +24,7 @@ from transformers import (
     T5EncoderModel,
 )
 
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases.base import ResolvedBase
 from tests.trainers.pico_images import SIDE, make_text_config, make_tokenizer, resolve
 
 T5_WIDTH = 64  # as wide as both CLIPs of the tiny SD3 side by side

@@ -24,9 +24,9 @@ from transformers import (
     CLIPTokenizer,
 )
 
-from lorareg.registry import base as bases
 from lorareg.registry import digest
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases import base as bases
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.digest import DigestCache
 from lorareg.registry.image_training import ImageTraining
 from lorareg.registry.manifest import Base, Lora

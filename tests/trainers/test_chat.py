@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from lorareg.errors import LoraregError, TrainingError
 from lorareg.registry import digest
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.text_training import TextTraining
 from lorareg.trainers.data.dialogue_rows import Message
 from lorareg.trainers.data.dialogues import DialogueRecord

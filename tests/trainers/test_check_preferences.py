@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.trainers.data.check import lengths
 from lorareg.trainers.data.check.findings import Finding
 from lorareg.trainers.data.check.lengths import Encode, Limit

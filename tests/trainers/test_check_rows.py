@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lorareg.registry import dataset
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.text_training import TextTraining
 from lorareg.trainers.data.check import languages, lengths, text_data, turns
 from lorareg.trainers.data.check.findings import Finding

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, CLIPTokenizer
 
 from lorareg.errors import InvalidFileError, NotFoundError
-from lorareg.registry import builtin
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases import builtin
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.memory import Memory
 from lorareg.trainers.data.check.captions import check
 from lorareg.trainers.data.check.tokens import TokenCounter, uncounted
@@ -53,8 +53,8 @@ def loaded_by_counting(cache: Path | None) -> str:
     code = f"""
 import sys
 from pathlib import Path
-from lorareg.registry import builtin
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases import builtin
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.trainers.data.check.tokens import TokenCounter
 base = ResolvedBase("builtin:avatar", None, "diffusers", builtin.avatar(), "")
 TokenCounter.of(base, {f"Path({str(cache)!r})" if cache else None}).count([{CAPTION!r}])

@@ -12,7 +12,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from lorareg.registry import tensors
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.manifest import Lora
 from lorareg.registry.tensors import RawTensor
 from lorareg.registry.text_training import TextTraining

@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import save_file
 
 from lorareg.errors import InvalidFileError, TrainingError
-from lorareg.registry import base as bases
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases import base as bases
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.digest import DigestCache
 from lorareg.registry.image_training import ImageTraining, Timesteps
 from lorareg.registry.manifest import Base

@@ -15,7 +15,7 @@ from PIL import Image
 
 from lorareg.errors import InterruptedTrainingError
 from lorareg.registry import digest
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.image_training import Buckets, MaskedLoss, Prior, Tags
 from lorareg.trainers.data.images import ImageRecord
 from lorareg.trainers.image.task import ImageTask

@@ -14,7 +14,7 @@ from PIL import Image
 
 from lorareg.errors import InterruptedTrainingError
 from lorareg.registry import digest
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.digest import DigestCache
 from lorareg.registry.image_training import ImageTraining
 from lorareg.trainers.core.randomness import Draws

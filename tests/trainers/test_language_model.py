@@ -12,7 +12,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 from lorareg.errors import InvalidFileError, TrainingError
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.text_training import TextTraining
 from lorareg.trainers.core.randomness import Draws
 from lorareg.trainers.core.task import Runtime
@@ -163,7 +163,7 @@ def test_a_base_that_cannot_be_quantized_is_refused_before_anything_of_it_is_rea
 
 @pytest.mark.slow
 def test_smollm2_loads_from_its_gguf_and_answers(dialogues: Dialogues, tmp_path: Path) -> None:
-    from lorareg.registry import builtin
+    from lorareg.registry.bases import builtin
 
     path = builtin.fetch(builtin.cache_folder())
     digest = f"base-sha256-v1:{builtin.SMOLLM2.sha256}"

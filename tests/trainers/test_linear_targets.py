@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from lorareg.errors import TrainingError
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.manifest import Lora
 from lorareg.registry.text_training import TextTraining
 from lorareg.trainers.core.task import Runtime

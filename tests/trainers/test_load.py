@@ -14,7 +14,7 @@ from peft import PeftModel
 
 import lorareg
 from lorareg.errors import LoraregError
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.trainers.adapters import peft_layers
 from lorareg.weights import compose
 from lorareg.weights.adapter import LoraAdapter, LoraLayer

@@ -12,7 +12,7 @@ from PIL import Image
 
 from lorareg.errors import InvalidFileError
 from lorareg.registry import dataset, digest
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.digest import DigestCache
 from lorareg.registry.image_training import ImageTraining
 from lorareg.registry.manifest import ImageManifest

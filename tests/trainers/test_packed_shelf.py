@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.digest import DigestCache
 from lorareg.trainers.adapters.inject import Adapters
 from lorareg.trainers.core.task import Runtime

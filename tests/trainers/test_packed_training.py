@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lorareg.errors import InterruptedTrainingError
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.manifest import Lora
 from lorareg.registry.text_training import TextTraining
 from lorareg.registry.training import Validation

@@ -20,7 +20,7 @@ from transformers import (
 from transformers.masking_utils import causal_mask_function
 
 from lorareg.errors import TrainingError
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.manifest import Lora
 from lorareg.registry.text_training import TextTraining
 from lorareg.trainers.core.randomness import Draws

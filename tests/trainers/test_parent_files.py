@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from lorareg.errors import IntegrityError, InvalidFileError, LoraregError, NotFoundError
-from lorareg.registry import builtin
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases import builtin
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.ids import AssetId
 from lorareg.registry.lock import ParentInput
 from lorareg.registry.manifest import ImageManifest, TextManifest

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lorareg.errors import LoraregError
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.digest import DigestCache
 from lorareg.trainers.image.pipelines import DiffusionBase
 from lorareg.trainers.machine import runtime

@@ -15,7 +15,7 @@ import torch.nn.functional as F  # noqa: N812
 from transformers import AutoModelForCausalLM
 
 from lorareg.errors import InvalidFileError, TrainingError
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.manifest import Lora
 from lorareg.registry.text_training import Preferences, TextTraining
 from lorareg.registry.training import Validation

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.image_training import ImageTraining
 from lorareg.registry.text_training import TextTraining
 from lorareg.trainers.machine import probe

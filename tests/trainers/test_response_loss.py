@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.text_training import TextTraining
 from lorareg.trainers.core.randomness import Draws
 from lorareg.trainers.core.task import Runtime

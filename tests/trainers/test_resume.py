@@ -17,7 +17,7 @@ import torch
 
 from lorareg.errors import InterruptedTrainingError
 from lorareg.registry import digest
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.image_training import Buckets, Tags
 from lorareg.registry.manifest import Lora
 from lorareg.registry.text_training import TextTraining

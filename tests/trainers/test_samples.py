@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.manifest import Lora
 from lorareg.registry.sampling import Sampling
 from lorareg.registry.text_training import TextTraining

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from lorareg.errors import InvalidFileError
-from lorareg.registry import base as bases
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases import base as bases
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.digest import DigestCache
 from lorareg.registry.manifest import Base
 from lorareg.trainers.image.pipelines import DiffusionBase

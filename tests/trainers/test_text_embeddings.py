@@ -15,7 +15,7 @@ import torch
 from diffusers import DiffusionPipeline, StableDiffusionXLPipeline
 from transformers import CLIPTextModelWithProjection, T5EncoderModel
 
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.digest import DigestCache
 from lorareg.trainers.core.task import Runtime
 from lorareg.trainers.image.pipelines import DiffusionBase

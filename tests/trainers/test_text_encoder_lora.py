@@ -12,7 +12,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from lorareg.errors import LoraregError
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.digest import DigestCache
 from lorareg.registry.manifest import Lora
 from lorareg.trainers.core.randomness import Draws

@@ -9,7 +9,7 @@ import torch
 from peft import LoraConfig, inject_adapter_in_model
 
 from lorareg.errors import TrainingError
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.manifest import Lora
 from lorareg.registry.text_training import TextTraining
 from lorareg.trainers.core.randomness import Draws

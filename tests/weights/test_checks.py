@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from lorareg.errors import LoraregError
-from lorareg.registry import base, builtin, tensors
+from lorareg.registry import tensors
+from lorareg.registry.bases import base, builtin
 from lorareg.registry.digest import DigestCache
 from lorareg.registry.manifest import Base
 from lorareg.weights.adapter import LoraAdapter, to_raw

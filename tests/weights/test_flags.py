@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lorareg.registry import pointer
+from lorareg.registry.dvc import pointer
+from lorareg.registry.dvc.objects import Objects
 from lorareg.registry.expression import Expression, Part
-from lorareg.registry.objects import Objects
 from lorareg.registry.strength import Strength
 from lorareg.weights import algebra, conflict
 from lorareg.weights.adapter import LoraAdapter

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lorareg.errors import LoraregError
-from lorareg.registry import gittrail
 from lorareg.registry.access import authority, codeowners, policy, statements
 from lorareg.registry.access.judge import POLICY_STATEMENT
 from lorareg.registry.access.policy import Policy
 from lorareg.registry.access.statements import GOVERNED, POLICY, POLICY_FILES
 from lorareg.registry.access.walk import FOLDER
 from lorareg.registry.finding import Finding
+from lorareg.registry.git import trail
 from lorareg.registry.ids import AssetId
 from lorareg.registry.workspace import Workspace
 
@@ -100,7 +100,7 @@ def _assets(workspace: Workspace, base: str | None) -> list[AssetId]:
     if base is None:
         return list(workspace.assets())
     revision = workspace.history.resolve(base)
-    changed = gittrail.changed_since(workspace.root, revision, FOLDER)
+    changed = trail.changed_since(workspace.root, revision, FOLDER)
     touched = {"/".join(name.split("/")[1:3]) for name in changed}
     if touched & {*POLICY_FILES, POLICY_STATEMENT}:
         return list(workspace.assets())

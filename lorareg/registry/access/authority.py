@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from lorareg.errors import IntegrityError, LoraregError
-from lorareg.registry import gittrail
 from lorareg.registry.access import policy, statements
 from lorareg.registry.access.chain import Link, Place
 from lorareg.registry.access.judge import SIGNATURE
 from lorareg.registry.access.ledger import Ledger, at_commit
 from lorareg.registry.access.statements import POLICY
 from lorareg.registry.finding import Finding
-from lorareg.registry.gitcommand import call
-from lorareg.registry.history import History
+from lorareg.registry.git import trail
+from lorareg.registry.git.command import call
+from lorareg.registry.git.history import History
 from lorareg.registry.ids import AssetId
 from lorareg.registry.workspace import Workspace
 
@@ -278,7 +278,7 @@ def _is_before_the_policy(history: History) -> bool:
     """Whether HEAD is an old commit, checked out to look at: the policy came after it."""
     command = ["rev-list", "--all", "--max-count=1", "--", statements.POLICY_SIGNATURE]
     newest, head = call(history.root, command).line, history.head()
-    return bool(newest and head) and gittrail.is_ancestor(history.root, head or "", newest)
+    return bool(newest and head) and trail.is_ancestor(history.root, head or "", newest)
 
 
 def _short(digest: str) -> str:

@@ -12,9 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lorareg.registry import gitblobs, publication
+from lorareg.registry import publication
 from lorareg.registry.access import revocation, uses
 from lorareg.registry.access.revocation import Tombstone
+from lorareg.registry.git import blobs
 from lorareg.registry.ids import RECIPE, VERSION, AssetId
 from lorareg.registry.workspace import Workspace
 
@@ -173,7 +174,7 @@ def _released(workspace: Workspace, asset: str = "*") -> Iterator[Made]:
         return
     tags = [tag for tag in workspace.history.tags(f"{asset}@v*") if _is_release(tag)]
     places = {f"refs/tags/{tag}:manifests/{tag.partition('@')[0]}/lock.json": tag for tag in tags}
-    for place, data in gitblobs.read(workspace.root, list(places)).items():
+    for place, data in blobs.read(workspace.root, list(places)).items():
         if made := _made(places[place], data):
             yield made
 

@@ -20,7 +20,7 @@ from lorareg.registry.access import (
 from lorareg.registry.access.people import Entry
 from lorareg.registry.access.standing import Standing
 from lorareg.registry.files import write_atomically
-from lorareg.registry.gitcommand import call
+from lorareg.registry.git.command import call
 from lorareg.registry.ids import AssetId
 from lorareg.registry.workspace import Workspace
 

@@ -11,13 +11,14 @@ from functools import cached_property
 from pathlib import Path
 
 from lorareg.errors import LoraregError
-from lorareg.registry import digest, gittrail, yamlfile
+from lorareg.registry import digest, yamlfile
 from lorareg.registry.access import chain, ownership, policy, signing, statements
 from lorareg.registry.access.chain import Link, Place, Problem
 from lorareg.registry.access.ownership import CHANNELS, MANIFEST, Documents
 from lorareg.registry.access.policy import Policy
 from lorareg.registry.access.statements import POLICY_FILES, Statement
-from lorareg.registry.gitcommand import call
+from lorareg.registry.git import trail
+from lorareg.registry.git.command import call
 from lorareg.registry.ids import AssetId
 from lorareg.registry.memory import Memory
 from lorareg.registry.workspace import Workspace
@@ -73,7 +74,7 @@ class Judge:
         wanted = set(blobs)
         self._contents = {k: v for k, v in self._contents.items() if k in wanted}
         missing = wanted - self._contents.keys()
-        self._contents.update(gittrail.blobs(self._root, missing, statements.MAX_BYTES))
+        self._contents.update(trail.blobs(self._root, missing, statements.MAX_BYTES))
 
     def verify_many(self, blobs: Iterable[str], signers: str) -> None:
         """Find out who made many signatures, several at a time.
@@ -232,7 +233,7 @@ class Judge:
 
     def _content(self, blob: str, name: str) -> bytes:
         if blob not in self._contents:
-            self._contents.update(gittrail.blobs(self._root, [blob], statements.MAX_BYTES))
+            self._contents.update(trail.blobs(self._root, [blob], statements.MAX_BYTES))
         if blob not in self._contents:
             raise _InvalidError(name, f"is larger than {statements.MAX_BYTES} bytes")
         return self._contents[blob]

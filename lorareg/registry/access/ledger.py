@@ -11,14 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from lorareg.errors import LoraregError
-from lorareg.registry import digest, gittrail
+from lorareg.registry import digest
 from lorareg.registry.access import chain
 from lorareg.registry.access.chain import Place
 from lorareg.registry.access.judge import POLICY_STATEMENT, SIGNATURE, Judge, Rules
 from lorareg.registry.access.statements import GOVERNED, POLICY, POLICY_FILES
 from lorareg.registry.access.walk import FOLDER, ForkedBeforeError, Table, unsigned_files, walk
-from lorareg.registry.gitcommand import call
-from lorareg.registry.history import MAX_BYTES
+from lorareg.registry.git import trail
+from lorareg.registry.git.command import call
+from lorareg.registry.git.history import MAX_BYTES
 from lorareg.registry.ids import AssetId
 from lorareg.registry.memory import Memory
 from lorareg.registry.workspace import Workspace
@@ -93,7 +94,7 @@ class Ledger:
     def _catch_up(self) -> None:
         start = self._now.recall([HEAD]).get(HEAD)
         try:
-            if start and gittrail.is_ancestor(self._root, start, self.commit):
+            if start and trail.is_ancestor(self._root, start, self.commit):
                 self._read(self._names())
                 self._walk((start, self._known))
                 return
@@ -104,7 +105,7 @@ class Ledger:
         self._walk(None)
 
     def _walk(self, start: tuple[str, Table] | None) -> None:
-        if gittrail.is_shallow(self._root):
+        if trail.is_shallow(self._root):
             raise LoraregError(
                 "the history is cut off, so nobody's rights can be traced to their beginning",
                 why="this is a shallow clone",
@@ -139,7 +140,7 @@ class Ledger:
 
     def _digests(self, blobs: set[str]) -> dict[str, str]:
         known = self._shas.recall(blobs)
-        read = gittrail.blobs(self._root, blobs - known.keys(), MAX_BYTES)
+        read = trail.blobs(self._root, blobs - known.keys(), MAX_BYTES)
         learned = {blob: digest.of_bytes(data) for blob, data in read}
         self._shas.remember(learned)
         return dict.fromkeys(blobs, "too large") | known | learned
@@ -154,7 +155,7 @@ def at_commit(workspace: Workspace, head: Ledger, commit: str, asset: AssetId) -
         commit: 40 hex digits.
         asset: which.
     """
-    if not gittrail.is_ancestor(workspace.root, commit, head.commit):
+    if not trail.is_ancestor(workspace.root, commit, head.commit):
         return _walked_to(workspace.root, head.judge, commit, [POLICY, str(asset)])
     then = Ledger(workspace, commit)
     mine = [f"{FOLDER}/{asset}/{name}" for name in (*GOVERNED, SIGNATURE)]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorareg.errors import ExternalToolError, LoraregError
-from lorareg.registry.gitcommand import call
+from lorareg.registry.git.command import call
 
 NAMESPACE = "lorareg"
 SECONDS = 60  # for each signature: a security key waits for a touch

@@ -24,7 +24,7 @@ from lorareg.errors import InvalidFileError, LoraregError
 from lorareg.registry import digest, jsontext
 from lorareg.registry.access import policy
 from lorareg.registry.finding import Finding
-from lorareg.registry.gitcommand import call
+from lorareg.registry.git.command import call
 from lorareg.registry.ids import AssetId
 from lorareg.registry.workspace import Workspace
 

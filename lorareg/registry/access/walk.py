@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from lorareg.registry import gittrail
 from lorareg.registry.access import chain
 from lorareg.registry.access.chain import Link, Place, Problem
 from lorareg.registry.access.judge import POLICY_STATEMENT, RULED_BY, SIGNATURE, Judge
 from lorareg.registry.access.statements import GOVERNED, POLICY, POLICY_FILES
-from lorareg.registry.gittrail import Step
+from lorareg.registry.git import trail
+from lorareg.registry.git.trail import Step
 from lorareg.registry.ids import SLUG, AssetId
 
 FOLDER = "manifests"
@@ -45,11 +45,11 @@ def walk(
     Raises:
         ForkedBeforeError: a commit after ``start`` has a parent that is not.
     """
-    graph = gittrail.graph(root, revision, start[0] if start else None)
+    graph = trail.graph(root, revision, start[0] if start else None)
     children = Counter(parent for _, *parents in graph for parent in parents)
     tables: dict[str, Table] = {start[0]: start[1]} if start else {}
     waiting: list[Step] = []
-    for step in gittrail.steps(root, graph, FOLDER):
+    for step in trail.steps(root, graph, FOLDER):
         waiting.append(step)
         if len(waiting) == STEPS:
             yield from _stride(judge, waiting, tables, children)

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from lorareg.errors import IntegrityError
 from lorareg.registry import digest, jsontext, publication, tensors, versions, yamlfile
-from lorareg.registry.base import public_name
+from lorareg.registry.bases.base import public_name
 from lorareg.registry.header import read_header
 from lorareg.registry.ids import AssetId
 from lorareg.registry.lock import Lock, RecipeLock

@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from lorareg.registry import base_license, licenses, publication, rights
-from lorareg.registry.base import public_name
+from lorareg.registry import licenses, publication, rights
+from lorareg.registry.bases import license as base_license
+from lorareg.registry.bases.base import public_name
 from lorareg.registry.fields import is_hub_id
 from lorareg.registry.ids import AssetId
 from lorareg.registry.lock import ImportedLock, RecipeLock, TrainedLock

@@ -6,10 +6,11 @@ import datetime
 from collections.abc import Iterator
 
 from lorareg.errors import LoraregError, listed
-from lorareg.registry import base_license, licenses, lineage, rights
+from lorareg.registry import licenses, lineage, rights
 from lorareg.registry.access import authority, permission, policy
 from lorareg.registry.access.policy import Policy
-from lorareg.registry.base import public_name
+from lorareg.registry.bases import license as base_license
+from lorareg.registry.bases.base import public_name
 from lorareg.registry.ids import AssetId, Ref
 from lorareg.registry.lock import Lock, RecipeLock
 from lorareg.registry.manifest import Manifest

@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorareg.errors import LoraregError, NotFoundError, listed
-from lorareg.registry import card, digest, gitblobs, gittrail, lock, sharing, versions, yamlfile
+from lorareg.registry import card, digest, lock, versions, yamlfile
 from lorareg.registry import manifest as manifests
 from lorareg.registry import recipe as recipes
 from lorareg.registry.access import policy, signatures, signing
+from lorareg.registry.git import blobs, trail
 from lorareg.registry.ids import RECIPE, AssetId
 from lorareg.registry.releases import bump, ledger, readiness, tags, tagtext
 from lorareg.registry.releases.bump import Snapshot
 from lorareg.registry.releases.ledger import Entry
 from lorareg.registry.releases.levels import FIRST, LEVELS, Level, Reason, following
+from lorareg.registry.sharing import pushing
 from lorareg.registry.workspace import Workspace
 
 Say = Callable[[str], None]
@@ -128,7 +130,7 @@ def snapshot(workspace: Workspace, asset: AssetId, commit: str | None) -> Snapsh
         texts = {path.name: path.read_bytes() for path in files if path.is_file()}
     else:
         names = {path: path.relative_to(workspace.root).as_posix() for path in files}
-        found = gitblobs.read(workspace.root, [f"{commit}:{each}" for each in names.values()])
+        found = blobs.read(workspace.root, [f"{commit}:{each}" for each in names.values()])
         texts = {path.name: found[f"{commit}:{each}"] for path, each in names.items()
                  if f"{commit}:{each}" in found}  # fmt: skip
     for path in (folder.manifest, folder.lock):
@@ -170,7 +172,7 @@ def _refuse_without_tags(workspace: Workspace, asset: AssetId, known: list[str])
 
 
 def _refuse_elsewhere(workspace: Workspace, asset: AssetId, newest: str, commit: str) -> None:
-    if not gittrail.is_ancestor(workspace.root, commit, "HEAD"):
+    if not trail.is_ancestor(workspace.root, commit, "HEAD"):
         raise LoraregError(
             f"{asset}@{newest} is not in the history of what is checked out",
             why="a release follows the one before it; others released it, or on another branch",
@@ -195,8 +197,8 @@ def _commit(workspace: Workspace, wanted: Plan, say: Say) -> str:
     asset = wanted.asset
     _sweep(workspace.folder(asset).path)
     card.refresh(workspace, asset)
-    sharing.track(workspace, asset)
-    paths = sharing.commit_paths(workspace, [asset])
+    pushing.track(workspace, asset)
+    paths = pushing.commit_paths(workspace, [asset])
     made = signatures.commit(workspace, [asset], f"Release {asset} {wanted.version}", paths)
     commit = made or workspace.history.head()
     if commit is None:
@@ -241,7 +243,7 @@ def _unfinished(workspace: Workspace, asset: AssetId) -> tags.Tag | None:
             tag = tags.read(workspace, asset, version)
         except NotFoundError:
             continue  # made by hand
-        here = gittrail.is_ancestor(workspace.root, tag.object.commit, "HEAD")
+        here = trail.is_ancestor(workspace.root, tag.object.commit, "HEAD")
         if here and not tags.forged(workspace, tag):
             return tag
     return None

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lorareg.errors import LoraregError, listed
-from lorareg.registry import gitblobs, receiving
 from lorareg.registry.access import revocation, signatures
 from lorareg.registry.files import write_atomically
+from lorareg.registry.git import blobs
 from lorareg.registry.ids import AssetId
 from lorareg.registry.releases import bump, ledger, release
+from lorareg.registry.sharing import receiving
 from lorareg.registry.versions import Held
 from lorareg.registry.workspace import Workspace
 
@@ -79,7 +80,7 @@ def _texts(workspace: Workspace, asset: AssetId, commit: str) -> dict[str, bytes
     """The files of the release; None where it had none."""
     folder = workspace.folder(asset).path.relative_to(workspace.root)
     names = {name: f"{commit}:{(folder / name).as_posix()}" for name in RESTORED}
-    found = gitblobs.read(workspace.root, list(names.values()))
+    found = blobs.read(workspace.root, list(names.values()))
     return {name: found.get(place) for name, place in names.items()}
 
 

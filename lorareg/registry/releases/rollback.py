@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from lorareg.errors import LoraregError
-from lorareg.registry import gitblobs, versions
+from lorareg.registry import versions
 from lorareg.registry.access import revocation
-from lorareg.registry.gitcommand import call
+from lorareg.registry.git import blobs as gitblobs
+from lorareg.registry.git.command import call
 from lorareg.registry.ids import AssetId
 from lorareg.registry.releases import channels, moving
 from lorareg.registry.releases.channels import STABLE, Channel, Channels, found_in

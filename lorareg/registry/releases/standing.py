@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lorareg.errors import NotFoundError
-from lorareg.registry import base, dataset, lineage, lock, versions
+from lorareg.registry import dataset, lineage, lock, versions
+from lorareg.registry.bases import base
 from lorareg.registry.ids import Ref
 from lorareg.registry.lock import DatasetInput, ImportedLock, Lock, Member, RecipeLock, TrainedLock
 from lorareg.registry.manifest import Manifest

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lorareg.errors import LoraregError, NotFoundError
-from lorareg.registry import digest, gitblobs, versions
+from lorareg.registry import digest, versions
 from lorareg.registry.access import authority, policy, signing
 from lorareg.registry.access.ledger import at_commit
 from lorareg.registry.finding import Finding
-from lorareg.registry.gittags import TagObject
+from lorareg.registry.git import blobs
+from lorareg.registry.git.tags import TagObject
 from lorareg.registry.ids import AssetId
 from lorareg.registry.releases import ledger, tagtext, trail
 from lorareg.registry.releases.ledger import SHORT, Entry, Ledger
@@ -169,7 +170,7 @@ def _forged(workspace: Workspace, tag: Tag, claims: Claims) -> Iterator[str]:
         file: f"{commit}:{file.relative_to(workspace.root).as_posix()}"
         for file in (folder.lock, folder.manifest)
     }
-    read = gitblobs.read(workspace.root, list(names.values()))
+    read = blobs.read(workspace.root, list(names.values()))
     for file, promised in ((folder.lock, claims.lock), (folder.manifest, claims.manifest)):
         data = read.get(names[file])
         now = "not there" if data is None else digest.of_bytes(data)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lorareg.registry import digest, lock
-from lorareg.registry.gittags import TagObject
+from lorareg.registry.git.tags import TagObject
 from lorareg.registry.ids import VERSION, AssetId
 from lorareg.registry.releases.ledger import Entry
 from lorareg.registry.releases.levels import LEVELS, Level, Reason, highest

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
-from lorareg.registry import gittrail
+from lorareg.registry.git import trail
 from lorareg.registry.ids import AssetId
 from lorareg.registry.releases import ledger
 from lorareg.registry.releases.ledger import MAX_BYTES, Ledger
@@ -36,7 +36,7 @@ def states(workspace: Workspace, asset: AssetId, head: str) -> list[tuple[str, L
     """Each commit up to ``head`` that changed the ledger of an asset, with that ledger."""
     file = workspace.folder(asset).releases.relative_to(workspace.root).as_posix()
     changes = _trail(workspace, head).changes.get(file, [])
-    texts = dict(gittrail.blobs(workspace.root, {blob for _, blob in changes}, MAX_BYTES))
+    texts = dict(trail.blobs(workspace.root, {blob for _, blob in changes}, MAX_BYTES))
     return [
         (commit, ledger.parse(texts[blob].decode("utf-8", "replace"), asset))
         for commit, blob in changes
@@ -53,8 +53,8 @@ def _trail(workspace: Workspace, head: str) -> Trail:
 
 def _changes(workspace: Workspace, head: str) -> dict[str, list[tuple[str, str]]]:
     found = defaultdict[str, list[tuple[str, str]]](list)
-    graph = gittrail.graph(workspace.root, head)
-    for step in gittrail.steps(workspace.root, graph, LEDGERS):
+    graph = trail.graph(workspace.root, head)
+    for step in trail.steps(workspace.root, graph, LEDGERS):
         new = {file: blob for change in step.changes for file, blob in change.items()}
         for file, blob in new.items():
             if blob:

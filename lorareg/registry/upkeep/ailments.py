@@ -8,14 +8,16 @@ from contextlib import suppress
 from pathlib import Path
 
 from lorareg.errors import LoraregError
-from lorareg.registry import dvcconfig, jsontext, pointer, yamlfile
+from lorareg.registry import jsontext, yamlfile
 from lorareg.registry.access import grants, revocation
 from lorareg.registry.assetfolder import AssetFolder
+from lorareg.registry.dvc import config as dvcconfig
+from lorareg.registry.dvc import pointer
+from lorareg.registry.dvc.objects import Objects
+from lorareg.registry.dvc.pointer import Pointer
 from lorareg.registry.files import read_own
 from lorareg.registry.finding import Finding
 from lorareg.registry.ids import RECIPE, SLUG
-from lorareg.registry.objects import Objects
-from lorareg.registry.pointer import Pointer
 from lorareg.registry.releases import channels
 from lorareg.registry.workspace import Workspace
 

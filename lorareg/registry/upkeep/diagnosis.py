@@ -14,9 +14,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from lorareg.errors import LoraregError
-from lorareg.registry import dvcconfig, gitstate
 from lorareg.registry.access import policy, signing, uses
+from lorareg.registry.dvc import config as dvcconfig
 from lorareg.registry.finding import Finding
+from lorareg.registry.git import unfinished
 from lorareg.registry.releases import channels, tags
 from lorareg.registry.upkeep import ailments
 from lorareg.registry.upkeep.gc import quarantine
@@ -30,7 +31,7 @@ Check = Callable[[Workspace], Iterator[Finding]]
 
 def diagnose(workspace: Workspace) -> list[Finding]:
     """Every problem of a registry, each with its fix; what is soft does not break it."""
-    if not gitstate.is_repository(workspace.root):
+    if not unfinished.is_repository(workspace.root):
         fix = "clone the registry again; or, if it has no history to lose: lorareg init"
         return [Finding(False, "git", "there is no git repository, so no history", fix)]
     found: list[Finding] = []
@@ -43,7 +44,7 @@ def diagnose(workspace: Workspace) -> list[Finding]:
 
 
 def _git_work(workspace: Workspace) -> Iterator[Finding]:
-    for what, on, off in gitstate.begun(workspace.root):
+    for what, on, off in unfinished.begun(workspace.root):
         detail = f"{what} was begun and not ended"
         yield Finding(False, "git", detail, f"{on}; or give it up: {off}")
     if workspace.history.head() and workspace.history.branch() is None:
@@ -51,7 +52,7 @@ def _git_work(workspace: Workspace) -> Iterator[Finding]:
             False, "git branch", "HEAD is detached: new commits belong to no branch",
             "git switch -; or keep them: git switch -c NAME",
         )  # fmt: skip
-    lock = gitstate.git_path(workspace.root, "index.lock")
+    lock = unfinished.git_path(workspace.root, "index.lock")
     if lock.exists():
         yield Finding(
             False, "git lock", f"{lock.name} is there: a git command runs, or was killed",
@@ -64,20 +65,20 @@ def _git_identity(workspace: Workspace) -> Iterator[Finding]:
 
 
 def _sharing(workspace: Workspace) -> Iterator[Finding]:
-    count = gitstate.unpushed(workspace.root)
+    count = unfinished.unpushed(workspace.root)
     if count:
         yield Finding(False, "commits", f"{count} are only here", "lorareg push", is_hard=False)
-    alone = gitstate.unpushed_tags(workspace.root)
+    alone = unfinished.unpushed_tags(workspace.root)
     if alone:
         detail = f"{len(alone)} are only here: {', '.join(alone[:3])}"
         yield Finding(False, "releases", detail, "lorareg push", is_hard=False)
 
 
 def _ignored(workspace: Workspace) -> Iterator[Finding]:
-    if not gitstate.is_ignored(workspace.root, ".lorareg/cache"):
+    if not unfinished.is_ignored(workspace.root, ".lorareg/cache"):
         detail = ".lorareg/ is not ignored by git: caches and runs would be committed"
         yield Finding(False, ".gitignore", detail, "echo /.lorareg/ >> .gitignore")
-    for one, other in gitstate.twins(workspace.root):
+    for one, other in unfinished.twins(workspace.root):
         detail = f"{one} and {other} are one file on macOS and Windows"
         yield Finding(False, "names", detail, f"git mv '{other}' ANOTHER_NAME")
 

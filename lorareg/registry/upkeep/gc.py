@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorareg.errors import LoraregError
-from lorareg.registry import dvcconfig, dvclock, gitblobs, gitreach
-from lorareg.registry.objects import OBJECT, Objects
+from lorareg.registry.dvc import config as dvcconfig
+from lorareg.registry.dvc import locks
+from lorareg.registry.dvc.objects import OBJECT, Objects
+from lorareg.registry.git import blobs, reachable
 from lorareg.registry.upkeep import reach
 from lorareg.registry.upkeep.quarantine import Batch, Quarantine, size_of
 from lorareg.registry.upkeep.reach import Reached
@@ -86,7 +88,7 @@ def plan(workspace: Workspace, remote: str | None = None, now: float | None = No
         LoraregError: the history here is not whole; a remote that is no folder, or of whose
             listings some cannot be read; with a remote, commits that were never fetched.
     """
-    if gitreach.is_shallow(workspace.root):
+    if reachable.is_shallow(workspace.root):
         raise LoraregError(
             "gc needs the whole history",
             why="this clone is shallow: bytes that older commits name would look unneeded",
@@ -94,7 +96,7 @@ def plan(workspace: Workspace, remote: str | None = None, now: float | None = No
         )
     if remote is not None:
         _remote(workspace, remote)
-        gitreach.require_fetched(workspace.root)
+        reachable.require_fetched(workspace.root)
     needed = reach.reached(workspace, _stores(workspace))
     now = time.time() if now is None else now
     if remote is None:
@@ -110,7 +112,7 @@ def collect(
     Returns:
         What was found, and the batch it went into; None if there was nothing.
     """
-    with workspace.history.alone(), dvclock.held(workspace.root, PATIENCE):
+    with workspace.history.alone(), locks.held(workspace.root, PATIENCE):
         found = plan(workspace, remote, now)
         if not found.waste:
             return found, None
@@ -188,10 +190,10 @@ def _runs(workspace: Workspace, since: float) -> Iterator[Waste]:
         for folder in _children(kind)
         if not (workspace.manifests / kind.name / folder.name / "manifest.yaml").exists()
     ]
-    refs = gitreach.states(workspace.root) if candidates else []
+    refs = reachable.states(workspace.root) if candidates else []
     for folder in candidates:
         name = f"manifests/{folder.parent.name}/{folder.name}/manifest.yaml"
-        if not gitblobs.read(workspace.root, [f"{ref}:{name}" for ref in refs]) and _is_old(
+        if not blobs.read(workspace.root, [f"{ref}:{name}" for ref in refs]) and _is_old(
             folder, since
         ):
             yield Waste(folder, "run", size_of(folder))

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lorareg.errors import LoraregError
-from lorareg.registry import gitreach, pointer
-from lorareg.registry.objects import Objects
+from lorareg.registry.dvc import pointer
+from lorareg.registry.dvc.objects import Objects
+from lorareg.registry.git import reachable
 from lorareg.registry.workspace import Workspace
 
 MD5 = re.compile(rb"(?<![0-9a-f])([0-9a-f]{32})(\.dir)?(?![0-9a-f])")
@@ -53,11 +54,11 @@ def reached(workspace: Workspace, stores: Sequence[Objects]) -> Reached:
     """
     found = Reached()
     commits: set[str] = set()
-    for text in gitreach.texts(workspace.root):
+    for text in reachable.texts(workspace.root):
         commits |= _learn(found, text)
     for text in on_disk(workspace.root):
         commits |= _learn(found, text)
-    for text in gitreach.texts_at(workspace.root, commits):
+    for text in reachable.texts_at(workspace.root, commits):
         _learn(found, text)
     _open_listings(found, stores)
     return found

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from lorareg.errors import IntegrityError, NotFoundError
-from lorareg.registry import receiving, tensors
+from lorareg.registry import tensors
 from lorareg.registry.lineage import Ancestor
 from lorareg.registry.manifest import Manifest
+from lorareg.registry.sharing import receiving
 from lorareg.registry.workspace import Workspace
 from lorareg.weights.adapter import LoraAdapter, to_raw
 from lorareg.weights.formats import diffusers, peft

@@ -11,7 +11,7 @@ import numpy as np
 
 from lorareg.errors import LoraregError, NotFoundError, TrainingError, listed
 from lorareg.registry import lineage
-from lorareg.registry.base import ResolvedBase, public_name, resolve
+from lorareg.registry.bases.base import ResolvedBase, public_name, resolve
 from lorareg.registry.ids import AssetId, Ref
 from lorareg.registry.lineage import Ancestor
 from lorareg.registry.lock import Member, ParentInput

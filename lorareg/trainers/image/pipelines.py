@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 
 from lorareg.errors import InvalidFileError
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.digest import DigestCache, of_tree
 from lorareg.registry.lock import load_json
 from lorareg.trainers.image.families.family import Family, Reader

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from lorareg.errors import TrainingError
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.digest import DigestCache
 from lorareg.registry.image_training import ImageTraining, Timesteps
 from lorareg.registry.manifest import Lora

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.header import TensorEntry, read_header
 from lorareg.registry.text_training import TextTraining
 from lorareg.registry.training import Training

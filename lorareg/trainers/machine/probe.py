@@ -16,7 +16,7 @@ from statistics import median_low
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.header import read_header
 from lorareg.registry.image_training import ImageTraining
 from lorareg.registry.manifest import Lora

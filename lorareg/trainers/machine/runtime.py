@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lorareg.registry.builtin import cache_folder
+from lorareg.registry.bases.builtin import cache_folder
 from lorareg.registry.files import write_atomically
 from lorareg.registry.runfacts import Environment
 from lorareg.trainers.core.task import Kernels, Runtime

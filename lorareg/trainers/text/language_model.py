@@ -17,8 +17,8 @@ import torch
 import transformers
 
 from lorareg.errors import InvalidFileError, LoraregError
-from lorareg.registry.base import ResolvedBase
-from lorareg.registry.builtin import cache_folder
+from lorareg.registry.bases.base import ResolvedBase
+from lorareg.registry.bases.builtin import cache_folder
 from lorareg.trainers.core.task import Runtime
 from lorareg.trainers.machine.runtime import align
 from lorareg.trainers.text import quantized

@@ -15,7 +15,7 @@ import torch
 import transformers
 
 from lorareg.errors import TrainingError
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases.base import ResolvedBase
 
 Quantization = Literal["nf4", "int8"]
 

@@ -11,7 +11,7 @@ import torch
 import transformers
 
 from lorareg.errors import TrainingError
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.manifest import Lora
 from lorareg.registry.text_training import Preferences, TextTraining
 from lorareg.trainers.core.randomness import Draws

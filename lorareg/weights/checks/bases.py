@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lorareg.errors import LoraregError
-from lorareg.registry import base, base_family
-from lorareg.registry.base_family import Family
+from lorareg.registry.bases import base, family
+from lorareg.registry.bases.family import Family
 from lorareg.registry.finding import Finding
 from lorareg.registry.workspace import Workspace
 from lorareg.weights.adapter import LoraAdapter
@@ -85,6 +85,6 @@ def _family(workspace: Workspace, part: Component) -> Family | None:
         )
         if found.digest != part.lock.inputs.base.digest:
             return None
-        return base_family.of(found)
+        return family.of(found)
     except LoraregError:
         return None

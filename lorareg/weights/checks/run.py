@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from lorareg.errors import LoraregError, listed
-from lorareg.registry import base_license, base_tokenizer, rights, triggers
+from lorareg.registry import rights, triggers
 from lorareg.registry.access import permission
 from lorareg.registry.access.grants import Use
+from lorareg.registry.bases import license as base_license
+from lorareg.registry.bases import tokenizer
 from lorareg.registry.expression import Part
 from lorareg.registry.finding import Finding
 from lorareg.registry.ids import Ref
@@ -174,7 +176,7 @@ def _triggers(workspace: Workspace, components: Sequence[Component]) -> list[Fin
         home = (workspace.root / config).resolve() if config else None
     layout = "diffusers" if components[0].manifest.task == "text-to-image" else "transformers"
     try:
-        readers = base_tokenizer.readers(layout, home)
+        readers = tokenizer.readers(layout, home)
     except LoraregError as error:
         return [Finding(False, "triggers", error.sentence, error.fix, is_hard=False)]
     return triggers.check(given, readers)

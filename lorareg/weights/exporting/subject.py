@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lorareg.errors import LoraregError
-from lorareg.registry import base as bases
 from lorareg.registry import recipe
 from lorareg.registry.access import permission, uses
+from lorareg.registry.bases import base as bases
 from lorareg.registry.expression import Expression
 from lorareg.registry.image_training import ImageTraining
 from lorareg.registry.manifest import ImageManifest

@@ -140,7 +140,7 @@ def test_what_is_no_plain_file_among_weights_ends_no_command(name: str, place: P
 
 def test_an_extra_file_on_the_remote_does_not_come_along(place: Place) -> None:
     """A pointer that names a listing with one file more than the lock has."""
-    from lorareg.registry import pointer
+    from lorareg.registry.dvc import pointer
 
     store = place.root / ".dvcstore/files/md5"
     weights = place.path(f"weights/{FILE}")
@@ -181,7 +181,7 @@ def test_a_commit_that_brings_links_in_place_of_weights_is_refused(place: Place)
 
 
 def _object(place: Place, weights: Path) -> Path:
-    from lorareg.registry import pointer
+    from lorareg.registry.dvc import pointer
 
     md5 = pointer.file_md5(weights)
     return place.root / ".dvcstore/files/md5" / md5[:2] / md5[2:]

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from lorareg.errors import LoraregError
-from lorareg.registry import pointer
 from lorareg.registry.access import codeowners, policy
+from lorareg.registry.dvc import pointer
 from lorareg.registry.ids import Ref
 from tests.faults.hostile.place import REPEATS, Answer, Counts, Place
 

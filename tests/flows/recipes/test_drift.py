@@ -7,8 +7,9 @@ import json
 import pytest
 
 from lorareg.errors import LoraregError
-from lorareg.registry import sharing, verify
+from lorareg.registry import verify
 from lorareg.registry.ids import AssetId
+from lorareg.registry.sharing import pushing
 from lorareg.weights.formats import diffusers
 from tests.flows.conftest import lorareg
 from tests.flows.recipes.conftest import Run
@@ -66,7 +67,7 @@ def test_a_file_that_holds_a_private_member_is_named_and_not_pushed(shelf: Shelf
     assert [each.what for each in found] == ["visibility"]
     assert found[0].detail == "its merged file holds style/ink (private)"
     with pytest.raises(LoraregError, match=r"recipe/hero holds style/ink \(private\)"):
-        sharing.push(shelf.workspace, [hero], print)
+        pushing.push(shelf.workspace, [hero], print)
 
 
 def test_a_recipe_without_a_file_may_name_a_private_member(shelf: Shelf, run: Run) -> None:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lorareg.registry import base, yamlfile
-from lorareg.registry.gitclone import clone
+from lorareg.registry import yamlfile
+from lorareg.registry.bases import base
+from lorareg.registry.git.clone import clone
 from lorareg.registry.ids import AssetId
 from lorareg.registry.lock import fingerprint
 from lorareg.registry.workspace import Workspace

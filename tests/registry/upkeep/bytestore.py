@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorareg.registry.objects import Objects
+from lorareg.registry.dvc.objects import Objects
 from lorareg.registry.workspace import Workspace
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorareg.errors import LoraregError
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.trainers.data.check.findings import Finding
 from lorareg.trainers.data.dialogues import DialogueRecord
 

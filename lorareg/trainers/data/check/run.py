@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from lorareg.errors import LoraregError
-from lorareg.registry import base as bases
-from lorareg.registry import builtin, dataset
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry import dataset
+from lorareg.registry.bases import base as bases
+from lorareg.registry.bases import builtin
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.dataset import Listing
 from lorareg.registry.digest import DigestCache, of_file, of_json
 from lorareg.registry.manifest import Base

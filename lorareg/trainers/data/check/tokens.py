@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorareg.errors import LoraregError, NotFoundError
-from lorareg.registry.base import ResolvedBase
-from lorareg.registry.base_tokenizer import loading
+from lorareg.registry.bases.base import ResolvedBase
+from lorareg.registry.bases.tokenizer import loading
 from lorareg.registry.digest import of_bytes, of_file, of_tree
 from lorareg.registry.lock import load_json
 from lorareg.registry.memory import Memory

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.image_training import Buckets
 from lorareg.registry.manifest import ImageManifest, TextManifest
 from lorareg.registry.training import Training

@@ -18,8 +18,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lorareg.errors import ExternalToolError, InvalidFileError, LoraregError, NotFoundError
-from lorareg.registry import hub, modelfiles
-from lorareg.registry.builtin import cache_folder
+from lorareg.registry import hub
+from lorareg.registry.bases import modelfiles
+from lorareg.registry.bases.builtin import cache_folder
 from lorareg.registry.digest import DigestCache, of_tree
 from lorareg.registry.fields import is_hub_id
 from lorareg.registry.lock import load_json

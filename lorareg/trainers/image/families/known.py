@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lorareg.errors import InvalidFileError
-from lorareg.registry.base import ResolvedBase
+from lorareg.registry.bases.base import ResolvedBase
 from lorareg.registry.header import read_header
 from lorareg.registry.lock import load_json
 from lorareg.trainers.image.families.family import Family

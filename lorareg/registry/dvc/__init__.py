@@ -1,0 +1,1 @@
+"""DVC, the carrier of bytes."""

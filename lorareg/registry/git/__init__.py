@@ -1,0 +1,1 @@
+"""Git, the keeper of truth."""

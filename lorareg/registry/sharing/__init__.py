@@ -1,0 +1,1 @@
+"""Push and pull: nothing is announced before its bytes, nothing appears before it is verified."""
