@@ -109,14 +109,16 @@ def _purge(
 ) -> None:
     from lorareg.registry.upkeep import gc as collector
 
-    place = collector.quarantine(workspace, remote)
-    now = datetime.datetime.now(datetime.UTC)
-    old = [batch for batch in place.batches() if now - batch.moved >= wait]
-    size, count = sum(batch.size for batch in old), sum(len(batch.waiting) for batch in old)
     if yes:
-        place.purge(wait)
-    _say({"deleted" if yes else "would delete": count, "bytes": size}, json)
-    if old and not yes:
+        done = collector.purge(workspace, remote, wait)
+        if done.back:
+            note(f"put back, since they are needed again: {len(done.back)}")
+        _say({"deleted": done.things, "bytes": done.size}, json)
+        return
+    old = collector.quarantine(workspace, remote).older(wait)
+    size, count = sum(batch.size for batch in old), sum(len(batch.waiting) for batch in old)
+    _say({"would delete": count, "bytes": size}, json)
+    if old:
         note("nothing was deleted: add --yes")
 
 

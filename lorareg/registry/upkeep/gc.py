@@ -7,6 +7,7 @@ names is kept, young things are kept, a remote is looked at only by name, and no
 
 from __future__ import annotations
 
+import datetime
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -64,6 +65,21 @@ class Plan:
         return sum(each.size for each in self.waste)
 
 
+@dataclass(frozen=True)
+class Purged:
+    """What a purge did.
+
+    Attributes:
+        back: objects that a branch, tag or stash has named since they were moved.
+        things: number of what is gone for good.
+        size: of it, in bytes.
+    """
+
+    back: tuple[Path, ...]
+    things: int
+    size: int
+
+
 def quarantine(workspace: Workspace, remote: str | None = None) -> Quarantine:
     """Where what is moved waits.
 
@@ -117,6 +133,28 @@ def collect(
         if not found.waste:
             return found, None
         return found, found.quarantine.take([each.path for each in found.waste])
+
+
+def purge(workspace: Workspace, remote: str | None, older_than: datetime.timedelta) -> Purged:
+    """Delete what has waited so long, for good, and put back what somebody asks for again."""
+    with workspace.history.alone(), locks.held(workspace.root, PATIENCE):
+        place = quarantine(workspace, remote)
+        store = workspace.store.cache if remote is None else _remote(workspace, remote)
+        back: list[Path] = []
+        # again, since a listing that is back names files
+        while found := place.put_back(_asked_again(workspace, place, store)):
+            back += found
+        old = place.older(older_than)
+        things, size = sum(len(batch.waiting) for batch in old), sum(batch.size for batch in old)
+        place.delete(old)
+        return Purged(tuple(back), things, size)
+
+
+def _asked_again(workspace: Workspace, place: Quarantine, store: Objects) -> set[Path]:
+    """Old places of objects in quarantine that are needed now."""
+    waiting = {place.top / name for batch in place.batches() for name in batch.waiting}
+    needed = reach.reached(workspace, _stores(workspace)).md5s if waiting else set()
+    return waiting.intersection(map(store.place, needed))
 
 
 def _of_disk(workspace: Workspace, needed: Reached, since: float) -> Plan:

@@ -11,7 +11,7 @@ import datetime
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,13 +105,27 @@ class Quarantine:
                 shutil.rmtree(batch.folder)
         return back, taken
 
-    def purge(self, older_than: datetime.timedelta) -> list[Batch]:
-        """Delete the batches that have waited so long, for good; returns them."""
+    def put_back(self, wanted: Collection[Path]) -> list[Path]:
+        """Put some things back where they were, unless their places are taken; returns those."""
+        back = []
+        for batch in self.batches():
+            for name in batch.waiting:
+                old = self.top / name
+                if old in wanted and not os.path.lexists(old):
+                    old.parent.mkdir(parents=True, exist_ok=True)
+                    (batch.folder / "files" / name).rename(old)
+                    back.append(old)
+        return back
+
+    def older(self, than: datetime.timedelta) -> list[Batch]:
+        """The batches that have waited so long."""
         now = datetime.datetime.now(datetime.UTC)
-        old = [batch for batch in self.batches() if now - batch.moved >= older_than]
-        for batch in old:
+        return [batch for batch in self.batches() if now - batch.moved >= than]
+
+    def delete(self, batches: Iterable[Batch]) -> None:
+        """Delete for good."""
+        for batch in batches:
             shutil.rmtree(batch.folder)
-        return old
 
     def _name(self, path: Path) -> str:
         if not path.is_relative_to(self.top):

@@ -163,11 +163,27 @@ def test_a_kill_between_two_moves_loses_nothing(store: ByteStore) -> None:
 def test_purge_deletes_only_what_has_waited_long_enough(store: ByteStore) -> None:
     store.put(b"nobody names this")
     gc.collect(store.workspace, now=later())
-    place = gc.quarantine(store.workspace)
 
-    assert place.purge(datetime.timedelta(days=14)) == []
-    assert len(place.purge(datetime.timedelta())) == 1
-    assert place.batches() == []
+    assert gc.purge(store.workspace, None, datetime.timedelta(days=14)).things == 0
+    assert gc.purge(store.workspace, None, datetime.timedelta()).things == 1
+    assert gc.quarantine(store.workspace).batches() == []
+
+
+def test_purge_puts_back_what_a_branch_has_named_since(store: ByteStore) -> None:
+    needed = store.track("manifests/style/ink/weights", {"a.safetensors": b"a", "b.json": b"b"})
+    pointer = store.root / "manifests/style/ink/weights.dvc"
+    text = pointer.read_text()
+    pointer.unlink()
+    gc.collect(store.workspace, now=later())
+    assert store.cached == set()
+    pointer.write_text(text)  # a colleague's branch brings it back
+
+    for name in needed:
+        store.far.place(name).unlink()
+    done = gc.purge(store.workspace, None, datetime.timedelta())
+
+    assert store.cached == needed
+    assert (len(done.back), done.things) == (3, 0)
 
 
 def test_a_list_in_quarantine_cannot_lead_out_of_the_registry(store: ByteStore) -> None:
