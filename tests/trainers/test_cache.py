@@ -12,6 +12,7 @@ import torch
 from lorareg.errors import InterruptedTrainingError
 from lorareg.registry import digest
 from lorareg.registry.digest import DigestCache
+from lorareg.registry.memory import SEAL
 from lorareg.trainers import cache
 from lorareg.trainers.cache import TensorCache, key
 
@@ -160,7 +161,7 @@ def test_what_advance_raises_ends_the_work_and_keeps_what_was_done(tmp_path: Pat
 
 def known(memory: Path) -> list[str]:
     with sqlite3.connect(memory) as database:
-        return [row[0] for row in database.execute("select digest from seen")]
+        return [row[0][SEAL:] for row in database.execute("select digest from seen")]
 
 
 def test_a_shard_that_was_cut_short_is_dropped_and_the_others_are_kept(tmp_path: Path) -> None:

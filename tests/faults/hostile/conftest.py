@@ -13,7 +13,7 @@ from tests.faults.hostile import making
 from tests.faults.hostile.place import SECRET, Place, copy
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="package")
 def _world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Nobody's git settings, keys, tokens or terminal but the tests' own."""
     home = tmp_path_factory.mktemp("home")
@@ -32,7 +32,7 @@ def _world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What every case begins with."""
     top = tmp_path_factory.mktemp("hostile") / "template"
