@@ -14,7 +14,8 @@ _TURNING = [*range(0x202A, 0x202F), *range(0x2066, 0x206A)]
 SHOWN = {code: f"\\x{code:02x}" for code in _ACTING} | {code: f"\\u{code:04x}" for code in _TURNING}
 IN_JSON = {code: f"\\u{code:04x}" for code in (*range(127, 160), *_TURNING)}
 """What JSON would let through as it is; the rest it escapes itself."""
-
+_UNSAFE = re.compile(f"[{''.join(map(re.escape, map(chr, SHOWN)))}]")
+_UNSAFE_IN_JSON = re.compile(f"[{''.join(map(re.escape, map(chr, IN_JSON)))}]")
 
 PASSWORD = re.compile(r"(://[^/@:\s\"']*):[^/@\s\"']+@")
 
@@ -26,13 +27,13 @@ def plain(text: str) -> str:
     a\x1b[2Jb of s3://ann:***@host/x
     """
     text = PASSWORD.sub(r"\1:***@", text) if "://" in text else text
-    return text if text.isascii() and text.isprintable() else text.translate(SHOWN)
+    return text.translate(SHOWN) if _UNSAFE.search(text) else text
 
 
 def plain_json(text: str) -> str:
     """The same for a JSON document, in JSON's own escapes."""
     text = PASSWORD.sub(r"\1:***@", text) if "://" in text else text
-    return text if text.isascii() and "\x7f" not in text else text.translate(IN_JSON)
+    return text.translate(IN_JSON) if _UNSAFE_IN_JSON.search(text) else text
 
 
 class PlainConsole(Console):

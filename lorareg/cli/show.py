@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
@@ -15,6 +16,9 @@ from lorareg.cli.root import err, out
 from lorareg.registry.finding import Finding
 
 FOLDED_ROWS = 300  # of a table; rich takes a second for some two thousand
+HAN_AND_KANA = "\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fff"
+WIDE = re.compile(f"[{HAN_AND_KANA}]+")
+PLAIN_OR_WIDE = re.compile(f"[ -~\u00b7{HAN_AND_KANA}]*")
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
@@ -28,8 +32,9 @@ def as_json(document: Any) -> None:
 def rows_as_json(rows: Sequence[Any]) -> None:
     """Print a JSON document that is a list, an element a line: fast to write, easy to grep."""
     is_utf8 = sys.stdout.encoding.lower().replace("-", "") == "utf8"
-    lines = [plain_json(json.dumps(row, ensure_ascii=not is_utf8)) for row in rows]
-    sys.stdout.write("[\n" + ",\n".join(lines) + "\n]\n" if lines else "[]\n")
+    encode = json.JSONEncoder(ensure_ascii=not is_utf8).encode
+    text = ",\n".join(map(encode, rows))
+    sys.stdout.write(f"[\n{plain_json(text)}\n]\n" if rows else "[]\n")
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -57,7 +62,12 @@ def _padded(cell: str, spaces: int) -> str:
 
 
 def _width(cell: str) -> int:
-    return len(cell) if cell.isascii() else cell_len(cell)
+    """Columns of a terminal that a text takes; rich's own count asks for each character."""
+    if cell.isascii():
+        return len(cell)
+    if PLAIN_OR_WIDE.fullmatch(cell):
+        return len(cell) + sum(map(len, WIDE.findall(cell)))
+    return cell_len(cell)
 
 
 def _folded(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
