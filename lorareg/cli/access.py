@@ -15,7 +15,6 @@ from lorareg.registry.workspace import Workspace
 
 if TYPE_CHECKING:
     from lorareg.registry.access.gate_sync import Drift
-    from lorareg.registry.access.grants import Changed
     from lorareg.registry.ids import AssetId
 
 access = typer.Typer(
@@ -70,7 +69,7 @@ def grant(
     dates = {"until": day, "on": today}
     new = check(grants.Grant, document | dates, "the grant", fix="correct what was typed")
     changed = grants.given(workspace, asset, new)
-    commit = _committed(workspace, asset, changed, f"Grant {who} the use of {asset}: {purpose}")
+    commit = grants.commit(workspace, asset, changed, f"Grant {who} the use of {asset}: {purpose}")
     if json:
         as_json({"asset": str(asset), "grant": new.document, "commit": commit})
         return
@@ -95,7 +94,7 @@ def revoke(
     asset = workspace.find_asset(ref)
     stewards.require(workspace, asset, "take back grants for")
     changed = grants.withdrawn(workspace, asset, who, purpose)
-    commit = _committed(workspace, asset, changed, f"Take back the grant of {asset} to {who}")
+    commit = grants.commit(workspace, asset, changed, f"Take back the grant of {asset} to {who}")
     if json:
         gone = [each.document for each in changed.gone]
         as_json({"asset": str(asset), "gone": gone, "commit": commit})
@@ -200,24 +199,6 @@ def _refuse_unknown(workspace: Workspace, who: str, hub: str | None) -> None:
             why="the policy has no such person, and no Hub name is given",
             fix=f"name them on the Hub: --hub USER; or add {who} to people in {policy.FILE}",
         )
-
-
-def _committed(workspace: Workspace, asset: AssetId, changed: Changed, message: str) -> str | None:
-    """Write, sign and commit; what is refused leaves the file as it was."""
-    from lorareg.registry.access import grants, signatures
-    from lorareg.registry.files import write_atomically
-
-    file = workspace.folder(asset).grants
-    before = file.read_bytes() if file.is_file() else None
-    grants.write(workspace, asset, changed)
-    try:
-        return signatures.commit(workspace, [asset], message)
-    except LoraregError:
-        if before is None:
-            file.unlink()
-        else:
-            write_atomically(file, before)
-        raise
 
 
 def _say_gate(workspace: Workspace, asset: AssetId) -> None:

@@ -63,7 +63,7 @@ def publish(workspace: Workspace, statement: Statement, by: Signer) -> str:
     write(file, statement, by)
     folder, paths = workspace.folder(asset), [file]
     if folder.card.is_file() and not workspace.history.is_dirty([folder.manifest, folder.lock]):
-        card.refresh(workspace, asset)  # of what is committed: another state's card is not for now
+        card.refresh(workspace, asset)  # never the card of a state that is not committed
         paths.append(folder.card)
     workspace.history.commit(paths, f"{by.name} made {asset} again: {statement.verdict}")
     return path

@@ -67,6 +67,21 @@ def write_atomically(path: Path, data: bytes | str) -> None:
         stream.write(data.encode() if isinstance(data, str) else data)
 
 
+@contextmanager
+def as_before_if_refused(*files: Path) -> Iterator[None]:
+    """Put files back as they were, or away where they were not, if the block ends in a refusal."""
+    before = {file: file.read_bytes() if file.is_file() else None for file in files}
+    try:
+        yield
+    except LoraregError:
+        for file, data in before.items():
+            if data is None:
+                file.unlink(missing_ok=True)
+            else:
+                write_atomically(file, data)
+        raise
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename in ``folder`` survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)

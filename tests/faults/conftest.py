@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.apart import dvc_apart, git_apart
 from tests.faults import world
 from tests.faults.world import World
 
@@ -18,10 +19,8 @@ def _fixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Nobody's settings, and one date: the same commands make the same commits."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("DVC_SITE_CACHE_DIR", "DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR"):
-            patch.setenv(name, str(home / name))
-        patch.setenv("GIT_CONFIG_GLOBAL", str(home / "gitconfig"))
-        patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+        dvc_apart(patch, home)
+        git_apart(patch, home)
         patch.setenv("SSH_AUTH_SOCK", "")
         for name in ("GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"):
             patch.setenv(name, DATE)

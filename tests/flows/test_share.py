@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.apart import dvc_apart, git_apart
 from tests.flows.conftest import lorareg
 from tests.registry import shared
 from tests.registry.shared import Member, Team, git
@@ -16,10 +17,8 @@ from tests.registry.shared import Member, Team, git
 def _own_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("DVC_SITE_CACHE_DIR", "DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR"):
-            patch.setenv(name, str(home / name))
-        patch.setenv("GIT_CONFIG_GLOBAL", str(home / "gitconfig"))
-        patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+        dvc_apart(patch, home)
+        git_apart(patch, home)
         yield
 
 

@@ -11,7 +11,12 @@ import pytest
 
 from lorareg.errors import InvalidFileError, LoraregError, NotFoundError
 from lorareg.registry.encodings import likely_encoding, wide_encoding
-from lorareg.registry.files import read_utf8, replaced_atomically, write_atomically
+from lorareg.registry.files import (
+    as_before_if_refused,
+    read_utf8,
+    replaced_atomically,
+    write_atomically,
+)
 
 
 def run(code: str, path: Path) -> subprocess.CompletedProcess[str]:
@@ -187,3 +192,32 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
         read_utf8(tmp_path / "gone.csv", max_bytes=100)
     with pytest.raises(InvalidFileError, match="cannot read"):
         read_utf8(tmp_path, max_bytes=100)
+
+
+def test_files_are_as_before_when_what_was_to_follow_is_refused(tmp_path: Path) -> None:
+    there, new, gone = (tmp_path / name for name in ("there", "new", "gone"))
+    there.write_text("before")
+    gone.write_text("before")
+
+    def work() -> None:
+        with as_before_if_refused(there, new, gone):
+            there.write_text("after")
+            new.write_text("after")
+            gone.unlink()
+            raise LoraregError("no")
+
+    with pytest.raises(LoraregError, match="no"):
+        work()
+
+    assert (there.read_text(), gone.read_text()) == ("before", "before")
+    assert not new.exists()
+
+
+def test_files_stay_as_they_became_when_nothing_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("before")
+
+    with as_before_if_refused(file):
+        file.write_text("after")
+
+    assert file.read_text() == "after"

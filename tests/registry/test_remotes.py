@@ -21,6 +21,7 @@ import pytest
 
 from lorareg.errors import IntegrityError, NotFoundError
 from lorareg.registry.dvc import config as dvcconfig
+from tests.apart import dvc_apart, git_apart
 from tests.registry import shared
 from tests.registry.shared import FILE, Team
 
@@ -39,10 +40,8 @@ asyncio.run(serve(int(sys.argv[1]), sys.argv[2]))
 @pytest.fixture(autouse=True)
 def _own_settings(tmp_path: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("DVC_SITE_CACHE_DIR", "DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR"):
-            patch.setenv(name, str(tmp_path / name))
-        patch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
-        patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+        dvc_apart(patch, tmp_path)
+        git_apart(patch, tmp_path)
         log_in(patch)
         yield
 

@@ -15,6 +15,7 @@ from lorareg.errors import ExternalToolError, IntegrityError, LoraregError, NotF
 from lorareg.registry.dvc.store import Store
 from lorareg.registry.header import read_header
 from lorareg.registry.sharing import planning
+from tests.apart import dvc_apart, git_apart
 from tests.registry import shared
 from tests.registry.shared import FILE, Member, Team, git
 
@@ -23,11 +24,8 @@ from tests.registry.shared import FILE, Member, Team, git
 def _own_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DVC_SITE_CACHE_DIR", str(home / "site"))
-        patch.setenv("DVC_GLOBAL_CONFIG_DIR", str(home / "user"))
-        patch.setenv("DVC_SYSTEM_CONFIG_DIR", str(home / "system"))
-        patch.setenv("GIT_CONFIG_GLOBAL", str(home / "gitconfig"))
-        patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+        dvc_apart(patch, home)
+        git_apart(patch, home)
         yield
 
 

@@ -25,6 +25,7 @@ from lorareg.registry.dvc import config as dvcconfig
 from lorareg.registry.dvc.command import explained
 from lorareg.registry.dvc.pointer import Pointer
 from lorareg.registry.dvc.store import Store
+from tests.apart import dvc_apart
 
 WEIGHTS = Path("manifests/character/zhangsan/weights")
 BYTES = b"the bytes of an adapter"
@@ -40,9 +41,7 @@ def _dvc_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """DVC's memory and the user's settings stay out of the tests, and the other way round."""
     home = tmp_path_factory.mktemp("dvc")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DVC_SITE_CACHE_DIR", str(home / "site"))
-        patch.setenv("DVC_GLOBAL_CONFIG_DIR", str(home / "user"))
-        patch.setenv("DVC_SYSTEM_CONFIG_DIR", str(home / "system"))
+        dvc_apart(patch, home)
         yield
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from lorareg.errors import LoraregError, NotFoundError
@@ -19,7 +18,7 @@ from lorareg.registry.access import (
 )
 from lorareg.registry.access.people import Entry
 from lorareg.registry.access.standing import Standing
-from lorareg.registry.files import write_atomically
+from lorareg.registry.files import as_before_if_refused, write_atomically
 from lorareg.registry.git.command import call
 from lorareg.registry.ids import AssetId
 from lorareg.registry.workspace import Workspace
@@ -104,26 +103,14 @@ def change(
     if entry or gone:
         standing.maintainer()
         standing.refuse_unreviewed([statements.POLICY], is_reviewed=False)
-    with _restored(workspace):
+    # after a refusal, say of a locked key, the policy is as it was
+    with as_before_if_refused(workspace.root / policy.FILE, workspace.root / policy.SIGNERS):
         if entry:
             people.add(workspace, entry)
         if gone:
             people.remove(workspace, *gone)
         signatures.sign_policy(workspace)
     return signatures.commit_policy(workspace, message, [_codeowners(workspace)])
-
-
-@contextmanager
-def _restored(workspace: Workspace) -> Iterator[None]:
-    """After a refusal, say of a locked key, the policy is as it was."""
-    files = [workspace.root / name for name in (policy.FILE, policy.SIGNERS)]
-    before = {file: file.read_bytes() for file in files if file.is_file()}
-    try:
-        yield
-    except LoraregError:
-        for file, data in before.items():
-            write_atomically(file, data)
-        raise
 
 
 def use_key(workspace: Workspace, file: Path) -> signing.Key:

@@ -16,7 +16,8 @@ from pydantic import Field
 
 from lorareg.errors import LoraregError, NotFoundError
 from lorareg.registry import yamlfile
-from lorareg.registry.files import read_own, write_atomically
+from lorareg.registry.access import signatures
+from lorareg.registry.files import as_before_if_refused, read_own, write_atomically
 from lorareg.registry.ids import AssetId
 from lorareg.registry.schema import Strict, check
 from lorareg.registry.workspace import Workspace
@@ -180,6 +181,17 @@ def write(workspace: Workspace, asset: AssetId, changed: Changed) -> Path:
     path = workspace.folder(asset).grants
     write_atomically(path, changed.text)
     return path
+
+
+def commit(workspace: Workspace, asset: AssetId, changed: Changed, message: str) -> str | None:
+    """Write, sign and commit; what is refused leaves the file as it was.
+
+    Raises:
+        LoraregError: who works here may not change the asset.
+    """
+    with as_before_if_refused(workspace.folder(asset).grants):
+        write(workspace, asset, changed)
+        return signatures.commit(workspace, [asset], message)
 
 
 def day(text: str) -> datetime.date:

@@ -10,7 +10,7 @@ from lorareg.registry import card
 from lorareg.registry.access import downstream, revocation, signatures
 from lorareg.registry.access.downstream import Downstream
 from lorareg.registry.access.revocation import Lifted, Tombstone, Tombstones
-from lorareg.registry.files import write_atomically
+from lorareg.registry.files import as_before_if_refused
 from lorareg.registry.ids import AssetId
 from lorareg.registry.workspace import Workspace
 
@@ -87,18 +87,11 @@ def lift(workspace: Workspace, asset: AssetId, version: str | None, lifted: Lift
 def _committed(workspace: Workspace, after: Tombstones, message: str) -> str | None:
     asset = AssetId.parse(after.asset)
     file = workspace.folder(asset).revoked
-    before = file.read_bytes() if file.is_file() else None
-    revocation.save(workspace, after)
-    try:
+    with as_before_if_refused(file):
+        revocation.save(workspace, after)
         with suppress(LoraregError):  # a lock that is broken must not protect from this
             card.refresh(workspace, asset)
         return signatures.commit(workspace, [asset], message)
-    except LoraregError:
-        if before is None:
-            file.unlink()
-        else:
-            write_atomically(file, before)
-        raise
 
 
 def _named(asset: AssetId, stone: Tombstone) -> str:

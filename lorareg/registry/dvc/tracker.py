@@ -65,19 +65,7 @@ class Tracker:
     def track(
         self, candidates: Sequence[Candidate], remotes: Sequence[str | None], meter: Meter
     ) -> list[Pointer]:
-        """Copy what is on disk into the cache and write a pointer next to it, ``path``.dvc.
-
-        Where the pointer says so already, nothing is done. Each path is kept in its folder's
-        .gitignore, which is to be committed with the pointer.
-
-        Args:
-            candidates: what ``look`` found.
-            remotes: for each the only remote its bytes may go to; None is the default one.
-            meter: is told of every byte.
-
-        Raises:
-            ExternalToolError: DVC refuses or is busy; the disk is full.
-        """
+        """Bring what is on disk into the cache; the public face is ``Store.track_all``."""
         for remote in {each for each in remotes if each is not None}:
             self.config.require_remote(remote)
         wanted = list(zip(candidates, remotes, strict=True))
